@@ -1,0 +1,5 @@
+"""`pip install .`; the metadata is in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,218 @@
+"""The command on results files, ground truth from records, and the accumulator."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.errors import DataError
+from yoloseg.evaluate import main
+from yoloseg.evaluation.accumulator import DetectionAccumulator, encode_mask
+from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics
+from yoloseg.evaluation.ground_truth import coco_ground_truth
+
+SQUARE = encode_mask(np.pad(np.ones((10, 10), bool), ((5, 15), (5, 25))))
+
+
+def triangle(x, y, side):
+    return np.array([[x, y], [x + side, y], [x, y + side]], np.float32)
+
+
+def annotation(polygon, class_index=0, area=None, crowd=False):
+    x0, y0 = map(float, polygon.min(0))
+    x1, y1 = map(float, polygon.max(0))
+    box_area = (x1 - x0) * (y1 - y0)
+    area = box_area if area == "box" else box_area / 2 if area is None else area
+    return Annotation(class_index, (polygon,), (x0, y0, x1, y1), area, crowd)
+
+
+def dataset(*annotations):
+    record = Record(7, lambda: np.zeros((200, 200, 3), np.uint8), 200, 200, tuple(annotations))
+    empty = Record(9, record.source, 200, 200)
+    return Dataset("made up", ("a", "b"), (3, 8), [record, empty])
+
+
+def test_right_areas_are_kept():
+    data = dataset(annotation(triangle(10, 10, 60)), annotation(triangle(50, 60, 90), 1))
+    truth, report = coco_ground_truth(data)
+    assert [a["area"] for a in truth["annotations"]] == [1800.0, 4050.0]
+    assert (report.objects, report.differ, report.recomputed) == (2, 0, 0)
+    assert "as in the file" in str(report)
+    assert truth["categories"] == [{"id": 3, "name": "a"}, {"id": 8, "name": "b"}]
+    assert [image["id"] for image in truth["images"]] == [7, 9]
+    first = truth["annotations"][0]
+    assert (first["id"], first["image_id"], first["category_id"], first["iscrowd"]) == (1, 7, 3, 0)
+    assert first["bbox"] == [10, 10, 60, 60]
+    assert first["segmentation"] == [[10, 10, 70, 10, 10, 70]]
+
+
+def test_box_areas_are_recomputed_and_reported():
+    data = dataset(
+        annotation(triangle(10, 10, 60), area="box"),
+        annotation(triangle(50, 60, 90), area="box"),
+        annotation(triangle(90, 20, 40)),
+        annotation(triangle(20, 20, 50), area=123.0, crowd=True),
+    )
+    truth, report = coco_ground_truth(data)
+    for entry in truth["annotations"][:3]:
+        rle = coco_mask.merge(coco_mask.frPyObjects(entry["segmentation"], 200, 200))
+        assert entry["area"] == float(coco_mask.area(rle))
+    assert truth["annotations"][3]["area"] == 123.0
+    assert (report.objects, report.differ, report.box_areas, report.recomputed) == (3, 2, 2, 3)
+    assert "2 of 3" in str(report) and "2 are box areas" in str(report) and "3 recomputed" in str(report)
+
+
+def test_a_single_wrong_area_is_mended_alone():
+    data = dataset(
+        annotation(triangle(10, 10, 60), area=10000.0),
+        annotation(triangle(50, 60, 90)),
+        annotation(triangle(90, 20, 40)),
+    )
+    truth, report = coco_ground_truth(data)
+    assert 1750 < truth["annotations"][0]["area"] < 1900
+    assert [a["area"] for a in truth["annotations"][1:]] == [4050.0, 800.0]
+    assert (report.differ, report.box_areas, report.recomputed) == (1, 0, 1)
+
+
+def test_rle_and_crowds_are_kept():
+    mask = np.zeros((200, 200), bool)
+    mask[20:60, 30:90] = True
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    data = dataset(Annotation(1, rle, (30, 20, 90, 60), 2400.0, crowd=True))
+    entry = coco_ground_truth(data)[0]["annotations"][0]
+    assert entry["segmentation"] == rle and entry["iscrowd"] == 1 and entry["category_id"] == 8
+
+
+def test_accumulator_takes_masks_and_rle(tmp_path):
+    masks = np.zeros((2, 30, 40), bool)
+    masks[0, 5:10, 5:25] = masks[1, 20:, 30:] = True
+    found = DetectionAccumulator((3, 8))
+    boxes = np.array([[5, 5, 25, 10], [30, 20, 40, 30]], np.float32)
+    scores = np.array([0.75, 0.1], np.float32)
+    found.add(7, boxes, scores, np.array([1, 0]), masks)
+    found.add(9, boxes, scores, np.array([0, 0]), [encode_mask(mask) for mask in masks])
+    assert found.results[0]["bbox"] == [5, 5, 20, 5] and found.results[0]["category_id"] == 8
+    assert found.results[1]["score"] == float(np.float32(0.1))
+    assert [r["segmentation"] for r in found.results[:2]] == [r["segmentation"] for r in found.results[2:]]
+    assert np.array_equal(coco_mask.decode(found.results[1]["segmentation"]), masks[1])
+    found.save(tmp_path / "predictions.json")
+    assert json.loads((tmp_path / "predictions.json").read_text()) == found.results
+    DetectionAccumulator((3,)).save(tmp_path / "none.json")
+    assert json.loads((tmp_path / "none.json").read_text()) == []
+
+
+@pytest.fixture
+def files(tmp_path):
+    data = dataset(annotation(triangle(10, 10, 60)), annotation(triangle(50, 60, 90), 1))
+    truth, _ = coco_ground_truth(data)
+    results = [
+        {
+            "image_id": 7,
+            "category_id": a["category_id"],
+            "score": 0.5,
+            "bbox": a["bbox"],
+            "segmentation": a["segmentation"],
+        }
+        for a in truth["annotations"]
+    ]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return tmp_path, truth, results
+
+
+def run(folder, *more):
+    names = ["--results", str(folder / "results.json"), "--annotations", str(folder / "truth.json")]
+    return main([*names, *more])
+
+
+def test_command_scores_a_results_file(files, capsys):
+    folder, truth, results = files
+    assert run(folder, "--out", str(folder / "scores.json")) == 0
+    metrics = json.loads((folder / "scores.json").read_text())
+    assert metrics == coco_metrics(truth, results)
+    assert list(metrics) == ["bbox", "segm"]
+    assert list(metrics["segm"])[:12] == list(METRIC_NAMES) and metrics["segm"]["AP"] == pytest.approx(1)
+    assert metrics["segm"]["APs"] == -1
+    assert metrics["bbox"]["per_class"]["a"]["instances"] == 1
+    assert run(folder, "--out", str(folder / "deep" / "folder")) == 0
+    assert json.loads((folder / "deep" / "folder" / "metrics.json").read_text()) == metrics
+    table = capsys.readouterr().out
+    assert "AP50" in table and "1.000" in table and "…" not in table
+
+
+def test_command_takes_an_empty_results_file(files):
+    folder, _, _ = files
+    (folder / "results.json").write_text("[]")
+    assert run(folder, "--out", str(folder)) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["segm"]["AP"] == metrics["bbox"]["AR1"] == 0
+
+
+def test_command_notes_what_the_official_code_ignores(files, capsys):
+    folder, truth, results = files
+    truth["annotations"][0]["id"] = 0
+    small = {"size": [10, 10], "counts": encode_mask(np.ones((10, 10), bool))["counts"]}
+    results[1]["segmentation"] = small
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "results.json").write_text(json.dumps(results))
+    assert run(folder) == 0
+    notes = capsys.readouterr().err
+    assert "annotation id 0" in notes and "1 masks are not of their picture's size" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: '[{"image_id": 7', "broken JSON at line 1"),
+        (lambda r: {"annotations": r}, "JSON list"),
+        (lambda r: [*r, 5], "detection 2 is not an object"),
+        (lambda r: [r[0], r[1] | {"image_id": 8}], "detection 1: image_id 8"),
+        (lambda r: [r[0] | {"image_id": "7"}], "detection 0: image_id '7'"),
+        (lambda r: [r[0], r[1] | {"category_id": 1}], "detection 1: category_id 1"),
+        (lambda r: [{k: v for k, v in r[0].items() if k != "score"}], "no 'score'"),
+        (lambda r: [r[0] | {"score": float("nan")}], "score nan"),
+        (lambda r: [r[0], {k: v for k, v in r[1].items() if k != "bbox"}], "detection 1: 'bbox'"),
+        (lambda r: [{k: v for k, v in r[0].items() if k != "bbox"}], "compressed RLE"),
+        (lambda r: [r[0] | {"segmentation": {"size": [3, 3]}}], "'segmentation' is neither"),
+        (
+            lambda r: [r[0] | {"segmentation": SQUARE | {"counts": SQUARE["counts"][:-2]}}],
+            "do not add up to 30 x 40",
+        ),
+        (lambda r: [r[0] | {"segmentation": SQUARE | {"counts": SQUARE["counts"] + "11"}}], "do not add up"),
+        (lambda r: [r[0] | {"segmentation": SQUARE | {"counts": "\u00e9"}}], "do not add up"),
+        (lambda r: [r[0] | {"segmentation": {"size": [3, 3], "counts": [4, 4]}}], "do not add up"),
+        (lambda r: [r[0] | {"segmentation": {"size": [3, 3], "counts": []}}], "do not add up"),
+    ],
+)
+def test_command_refuses_bad_results(files, capsys, change, message):
+    folder, _, results = files
+    changed = change(results)
+    text = changed if isinstance(changed, str) else json.dumps(changed)
+    (folder / "results.json").write_text(text)
+    assert run(folder, "--out", str(folder / "scores.json")) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "results.json" in error and message in error
+    assert not (folder / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--weights", "w.keras"], ["--results", "r.json", "--data", "shapes"], ["--data", "shapes"]],
+)
+def test_command_wants_one_pair_of_flags(arguments, capsys):
+    assert main(arguments) == 2
+    assert "--weights and --data, or --results and --annotations" in capsys.readouterr().err
+
+
+def test_missing_file(files, capsys):
+    folder, _, _ = files
+    assert main(["--results", str(folder / "no.json"), "--annotations", str(folder / "truth.json")]) == 2
+    assert "no.json: cannot be read" in capsys.readouterr().err
+
+
+def test_results_for_unhashable_image():
+    truth = {"images": [], "categories": [], "annotations": []}
+    with pytest.raises(DataError, match="image_id"):
+        coco_metrics(truth, [{"image_id": [1], "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}])

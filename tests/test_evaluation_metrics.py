@@ -1,0 +1,290 @@
+"""Parity with the official code, on random data made to be awkward."""
+
+import contextlib
+import copy
+import io
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from yoloseg.errors import DataError
+from yoloseg.evaluation.best_f1 import Matches, best_f1
+from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics, score
+
+HEIGHT, WIDTH = 120, 160
+BAND_LIMITS = (32**2, 96**2, 32**2 - 1, 32**2 + 1, 96**2 + 1)
+
+
+def official(ground_truth, results, kind, category_id=None):
+    """The twelve numbers by pycocotools alone, all categories at once."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(ground_truth)
+        truth.createIndex()
+        if results:
+            found = truth.loadRes(copy.deepcopy(results))
+        else:
+            found = COCO()
+            found.dataset = {**truth.dataset, "annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(truth, found, kind)
+        if category_id is not None:
+            evaluation.params.catIds = [category_id]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(METRIC_NAMES, evaluation.stats, strict=True))
+
+
+def rectangle(rng):
+    w, h = rng.integers(1, WIDTH), rng.integers(1, HEIGHT)
+    if rng.random() < 0.3:
+        w = h = rng.choice([32, 96, 31, 33])
+    x, y = rng.integers(0, WIDTH - w + 1), rng.integers(0, HEIGHT - h + 1)
+    return [int(x), int(y), int(w), int(h)]
+
+
+def mask_of(box, rng, cut=True):
+    x, y, w, h = box
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[y : y + h, x : x + w] = 1
+    if cut and rng.random() < 0.5:
+        mask[y : y + h // 2, x : x + w // 2] = 0
+    rle = coco_mask.encode(np.asfortranarray(mask))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def random_data(seed, images=12, classes=4, boxes=True, masks="rle", per_image=9):
+    """Crowds, equal scores, empty images, areas on band limits, unused classes, ids with gaps."""
+    rng = np.random.default_rng(seed)
+    ground_truth = {
+        "images": [{"id": 3 * i + 2, "height": HEIGHT, "width": WIDTH} for i in range(images)][::-1],
+        # the last is never used
+        "categories": [{"id": 5 * k, "name": f"class {k}"} for k in range(classes + 1)],
+        "annotations": [],
+    }
+    results = []
+    for image in ground_truth["images"]:
+        truths = []
+        for _ in range(rng.integers(0, 6)):
+            box = rectangle(rng)
+            rle = mask_of(box, rng)
+            x, y, w, h = box
+            polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            area = float(coco_mask.area(rle)) if rng.random() < 0.6 else float(rng.choice(BAND_LIMITS))
+            annotation = {
+                "id": len(ground_truth["annotations"]) * 2 + 1,
+                "image_id": image["id"],
+                "category_id": int(rng.integers(classes)) * 5,
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(rng.random() < 0.2),
+                "segmentation": rle if rng.random() < 0.5 else polygon,
+            }
+            ground_truth["annotations"].append(annotation)
+            truths.append(annotation)
+        for _ in range(rng.integers(0, per_image)):
+            box, category = rectangle(rng), int(rng.integers(classes)) * 5
+            if truths and rng.random() < 0.7:
+                truth = truths[rng.integers(len(truths))]
+                x, y, w, h = truth["bbox"]
+                shift = int(rng.integers(-3, 4))
+                x, y = min(max(x + shift, 0), WIDTH - w), min(max(y, 0), HEIGHT - h)
+                box, category = [x, y, w, h], truth["category_id"]
+            result = {
+                "image_id": image["id"],
+                "category_id": category,
+                "score": round(float(rng.random()), 1),
+            }
+            if boxes:
+                result["bbox"] = [float(value) for value in box]
+            if masks == "rle":
+                result["segmentation"] = mask_of(box, rng)
+            elif masks == "polygons":
+                x, y, w, h = box
+                result["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            results.append(result)
+    return ground_truth, results
+
+
+def assert_official(ground_truth, results, kinds):
+    before = copy.deepcopy((ground_truth, results))
+    metrics = coco_metrics(ground_truth, results)
+    assert (ground_truth, results) == before
+    assert list(metrics) == ["bbox", "segm"]
+    for kind, measured in metrics.items():
+        assert set(measured) == {*METRIC_NAMES, "per_class"}
+        if kind not in kinds:
+            assert all(measured[name] == -1 for name in METRIC_NAMES)
+            continue
+        expected = official(ground_truth, results, kind)
+        for name in METRIC_NAMES:
+            assert measured[name] == pytest.approx(expected[name], abs=1e-9, rel=0), (kind, name)
+        for category in ground_truth["categories"]:
+            expected = official(ground_truth, results, kind, category["id"])
+            for name in METRIC_NAMES:
+                value = measured["per_class"][category["name"]][name]
+                assert value == pytest.approx(expected[name], abs=1e-9, rel=0), (category, kind, name)
+    return metrics
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_with_masks(seed):
+    metrics = assert_official(*random_data(seed), ["bbox", "segm"])
+    assert 0 < metrics["segm"]["AP"] < 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_masks_alone_give_their_boxes(seed):
+    assert_official(*random_data(10 + seed, boxes=False), ["bbox", "segm"])
+
+
+def test_polygon_results():
+    assert_official(*random_data(20, masks="polygons"), ["bbox", "segm"])
+
+
+def test_boxes_alone():
+    assert_official(*random_data(30, masks=None), ["bbox"])
+
+
+def test_more_than_a_hundred_detections_of_a_class():
+    assert_official(*random_data(40, images=3, classes=1, per_image=260), ["bbox", "segm"])
+
+
+def test_no_detections():
+    ground_truth, _ = random_data(50)
+    metrics = assert_official(ground_truth, [], ["bbox", "segm"])
+    assert metrics["segm"]["AP"] == 0 and metrics["bbox"]["AR100"] == 0
+    assert metrics["segm"]["per_class"]["class 4"]["AP"] == -1
+
+
+def test_no_objects():
+    ground_truth, results = random_data(60)
+    ground_truth["annotations"] = []
+    metrics = assert_official(ground_truth, results, ["bbox", "segm"])
+    assert metrics["bbox"]["AP"] == -1
+
+
+def test_all_crowds():
+    ground_truth, results = random_data(70)
+    for annotation in ground_truth["annotations"]:
+        annotation["iscrowd"] = 1
+    metrics = assert_official(ground_truth, results, ["bbox", "segm"])
+    assert metrics["segm"]["AP"] == -1 and metrics["segm"]["per_class"]["class 0"]["instances"] == 0
+
+
+def test_official_quirks_are_kept():
+    """Annotation id 0 is never found; of a repeated id the last annotation stands for all."""
+    ground_truth, results = random_data(80)
+    annotations = ground_truth["annotations"]
+    annotations[0]["id"] = 0
+    annotations[3]["id"] = annotations[5]["id"]
+    annotations[7]["image_id"] = 99999
+    annotations[8]["category_id"] = 99999
+    assert_official(ground_truth, results, ["bbox", "segm"])
+
+
+def test_coco_object_is_accepted_and_crowd_flag_may_be_missing():
+    ground_truth, results = random_data(90)
+    for annotation in ground_truth["annotations"]:
+        annotation["iscrowd"] = 0
+    expected = coco_metrics(ground_truth, results)
+    for annotation in ground_truth["annotations"]:
+        del annotation["iscrowd"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = ground_truth
+        truth.createIndex()
+    assert coco_metrics(truth, results) == expected
+
+
+def test_ground_truth_without_masks_scores_boxes_only():
+    ground_truth, results = random_data(100)
+    for annotation in ground_truth["annotations"]:
+        annotation["segmentation"] = []
+    assert_official(ground_truth, results, ["bbox"])
+
+
+def test_equal_names_are_told_apart():
+    ground_truth, results = random_data(110)
+    for category in ground_truth["categories"][:2]:
+        category["name"] = "cat"
+    assert {"cat (0)", "cat (5)"} <= set(coco_metrics(ground_truth, results)["bbox"]["per_class"])
+
+
+def test_ground_truth_as_results_is_perfect():
+    ground_truth, _ = random_data(120)
+    results = [
+        {k: a[k] for k in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 1.0}
+        for a in ground_truth["annotations"]
+        if not a["iscrowd"]
+    ]
+    metrics = coco_metrics(ground_truth, results)
+    assert metrics["bbox"]["AP"] == pytest.approx(1, abs=1e-9)
+    assert metrics["segm"]["AP"] == pytest.approx(1, abs=1e-9)
+
+
+def break_truth(change):
+    ground_truth, results = random_data(130)
+    change(ground_truth)
+    return ground_truth, results
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.pop("images"), "no list 'images'"),
+        (lambda g: g["annotations"][2].pop("area"), r"annotations\[2\] \(id 5\) has no 'area'"),
+        (lambda g: g["annotations"][2].update(bbox=[1, 2]), "'bbox' must be"),
+        (lambda g: g["annotations"][1].update(segmentation=None), r"annotations\[1\].*'segmentation'"),
+        (lambda g: g["annotations"][1].update(segmentation=[[1, 2]]), "'segmentation' is neither"),
+        (lambda g: g["images"][0].pop("height"), "height and width"),
+    ],
+)
+def test_defective_ground_truth(change, message):
+    with pytest.raises(DataError, match=message):
+        coco_metrics(*break_truth(change))
+
+
+def test_best_f1_by_hand():
+    matches = Matches(np.array([0.9, 0.8, 0.8, 0.4, 0.2]), np.array([1, 1, 0, 1, 0], bool), truths=4)
+    best = best_f1(matches)  # F1 after 1, 3, 4, 5 detections: 2/5, 4/7, 6/8, 6/9
+    assert best.f1 == pytest.approx(0.75)
+    assert (best.precision, best.recall) == (0.75, 0.75)
+    assert best.threshold == pytest.approx(0.3)
+    assert best_f1(Matches(np.array([0.9]), np.array([False]), 3)) is None
+    assert best_f1(Matches.none()) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_f1_by_trying_every_threshold(seed):
+    """Drop what is below each score, ask the official code what is left: no threshold does better."""
+    ground_truth, results = random_data(200 + seed)
+    best = best_f1(score(ground_truth, results).matches["segm"])
+
+    def f1_at(threshold):
+        kept = [result for result in results if result["score"] >= threshold]
+        matches = score(ground_truth, kept).matches["segm"]
+        return 2 * matches.found.sum() / (len(matches.found) + matches.truths)
+
+    assert f1_at(best.threshold) == pytest.approx(best.f1)
+    assert max(f1_at(threshold) for threshold in np.arange(0, 1.01, 0.1)) <= best.f1 + 1e-9
+
+
+def test_faster_coco_eval_agrees():
+    """The claim in coco_metrics.py about the other package."""
+    faster = pytest.importorskip("faster_coco_eval")
+    ground_truth, results = random_data(300)
+    for annotation in ground_truth["annotations"]:
+        annotation.setdefault("ignore", 0)
+    metrics = coco_metrics(ground_truth, results)
+    for kind in ("bbox", "segm"):
+        truth = faster.COCO(copy.deepcopy(ground_truth))
+        found = truth.loadRes(copy.deepcopy(results))
+        evaluation = faster.COCOeval_faster(truth, found, kind, print_function=lambda *_: None)
+        evaluation.run()
+        for name, value in zip(METRIC_NAMES, evaluation.all_stats, strict=False):
+            assert metrics[kind][name] == pytest.approx(value, abs=1e-9)

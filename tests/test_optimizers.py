@@ -1,0 +1,101 @@
+"""Learning rates, and which weights decay."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from yoloseg.training.balance import LossBalance
+from yoloseg.training.optimizers import WarmupCosine, build_optimizer
+from yoloseg.training.recipes import DEFAULT, PAPER
+
+
+def rate(schedule, step: int) -> float:
+    return float(keras.ops.convert_to_numpy(schedule(step)))
+
+
+def test_warmup_is_linear_and_then_half_a_cosine():
+    schedule = WarmupCosine(peak=0.4, warmup=10, steps=110, final_rate=0.1)
+    for step in range(10):
+        assert rate(schedule, step) == pytest.approx(0.4 * (step + 1) / 10)
+    for step in (10, 35, 60, 100):
+        half = 0.5 * (1 + math.cos(math.pi * (step - 10) / 100))
+        assert rate(schedule, step) == pytest.approx(0.4 * (0.1 + 0.9 * half), rel=1e-5)
+    assert rate(schedule, 60) == pytest.approx(0.4 * 0.55)
+    assert rate(schedule, 110) == rate(schedule, 5000) == pytest.approx(0.04)
+
+
+def test_without_warmup_it_starts_at_the_peak():
+    assert rate(WarmupCosine(0.4, 0, 100, 0.0), 0) == pytest.approx(0.4)
+    assert rate(WarmupCosine(0.4, 0, 100, 0.0), 100) == pytest.approx(0, abs=1e-8)
+
+
+def test_schedule_round_trips():
+    schedule = WarmupCosine(0.4, 3, 100, 0.2)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert isinstance(again, WarmupCosine) and again.get_config() == schedule.get_config()
+
+
+def small_trainer() -> SimpleNamespace:
+    """Named weights as the network has them: convolution, its bias, norm, a dense layer, and the balance."""
+    layers = [
+        keras.layers.Conv2D(3, 2, bias_initializer="ones"),
+        keras.layers.BatchNormalization(beta_initializer="ones"),
+        keras.layers.GroupNormalization(groups=1, beta_initializer="ones"),
+        keras.layers.Dense(4, bias_initializer="ones"),
+    ]
+    keras.Sequential([keras.Input((4, 4, 3)), *layers])
+    balance = LossBalance(["P2", "P3"], ["box", "mask"])
+    balance.w.assign(np.ones((2, 2), np.float32))
+    weights = [w for layer in layers for w in layer.trainable_weights] + [balance.w]
+    return SimpleNamespace(balance=balance, trainable_variables=weights)
+
+
+def shrunk(recipe) -> dict[str, float]:
+    """Factor by which one step without any gradient changes each weight."""
+    trainer = small_trainer()
+    optimizer = build_optimizer(recipe, trainer, 100)
+    before = [np.array(keras.ops.convert_to_numpy(w)) for w in trainer.trainable_variables]
+    optimizer.build(trainer.trainable_variables)
+    optimizer.apply(
+        [keras.ops.zeros(w.shape) for w in trainer.trainable_variables], trainer.trainable_variables
+    )
+    factors = {}
+    for variable, old in zip(trainer.trainable_variables, before, strict=True):
+        new = keras.ops.convert_to_numpy(variable)
+        ratio = np.mean(new[old != 0] / old[old != 0])
+        np.testing.assert_allclose(new, old * ratio, rtol=1e-5)
+        factors["/".join(variable.path.split("/")[-2:])] = float(ratio)
+    return factors
+
+
+def test_adamw_decays_kernels_only():
+    recipe = replace(DEFAULT, warmup_steps=0, cosine=False)
+    expected = 1 - recipe.learning_rate * recipe.weight_decay
+    factors = shrunk(recipe)
+    assert len(factors) == 9
+    for name, factor in factors.items():
+        assert factor == pytest.approx(expected if name.endswith("kernel") else 1.0, abs=1e-6), name
+
+
+def test_sgdw_subtracts_the_decay_whatever_the_rate_and_spares_the_balance():
+    for learning_rate in (1e-3, 1e-2):
+        for name, factor in shrunk(replace(PAPER, learning_rate=learning_rate)).items():
+            balance = name.endswith("loss_balance")
+            assert factor == pytest.approx(1.0 if balance else 1 - PAPER.weight_decay, abs=1e-6), name
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(10, 0.8), (100, 0.8), (2000, 0.99), (10**7, 0.9998)])
+def test_memory_of_the_average_is_a_twentieth_of_the_run(steps, momentum):
+    optimizer = build_optimizer(DEFAULT, small_trainer(), steps)
+    assert optimizer.use_ema and optimizer.ema_momentum == pytest.approx(momentum)
+
+
+def test_warmup_takes_a_fifth_of_a_short_run_at_most():
+    optimizer = build_optimizer(DEFAULT, small_trainer(), 50)
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == pytest.approx(
+        DEFAULT.learning_rate / 10
+    )

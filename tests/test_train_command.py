@@ -1,0 +1,254 @@
+"""The train command from flags to run folder, its resuming and its refusals, on sixteen tiny pictures."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import yaml
+
+import yoloseg
+from yoloseg import train as command
+from yoloseg.data.coco_writer import write_coco
+from yoloseg.data.shapes import load_shapes
+from yoloseg.modeling.architecture import LEVELS
+from yoloseg.training import run as run_module
+from yoloseg.training.losses import LOSSES
+
+EPOCHS = 3
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+FLAGS = ["--size", "n", "--imgsz", "64", "--batch", "4", "--seed", "3", "--workers", "1"]
+EACH = [f"{loss}_{level}" for loss in LOSSES for level in LEVELS]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A data file over sixteen pictures to train on and four to validate on."""
+    folder = tmp_path_factory.mktemp("data")
+    content = {}
+    for split, clips in (("train", 8), ("val", 2)):
+        write_coco(load_shapes(split, clips=clips, frames=2, height=64, width=64), folder / split)
+        content[split] = {"annotations": f"{split}/annotations.json", "images": f"{split}/images"}
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, tmp_path_factory) -> Path:
+    """The folder of a run of three epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert command.main(["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]) == 0
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, float]]:
+    with open(folder / "results.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_the_run_folder(unbroken, data):
+    names = {path.name for path in unbroken.iterdir()}
+    pictures = {"curves.png", "val_predictions.jpg"}
+    assert names == pictures | {
+        "best.keras",
+        "last.keras",
+        "config.yaml",
+        "results.csv",
+        "metrics.json",
+        "tensorboard",
+    }
+    assert list(unbroken.glob("tensorboard/**/events.out.tfevents.*"))
+    for name in pictures:
+        picture = cv2.imread(str(unbroken / name))
+        assert picture.shape[0] > 100 and picture.std() > 5
+    settings = yaml.safe_load((unbroken / "config.yaml").read_text())
+    assert settings["flags"]["data"] == str(data) and settings["flags"]["imgsz"] == [64, 64]
+    assert (settings["epochs"], settings["steps_per_epoch"], settings["batch"]) == (EPOCHS, 4, 4)
+    assert settings["recipe"]["name"] == "default" and settings["versions"]["keras"] == keras.__version__
+
+
+def test_results_hold_every_loss_and_every_balancing_weight(unbroken):
+    rows = table(unbroken)
+    scores = {"box_AP", "box_AP50", "mask_AP", "mask_AP50"}
+    weights = {f"w_{name}" for name in EACH}
+    assert set(rows[0]) == {"epoch", "loss", "learning_rate", "seconds", *scores, *EACH, *weights}
+    assert [row["epoch"] for row in rows] == list(range(EPOCHS))
+    for row in rows:
+        assert np.isfinite([row[name] for name in ["loss", "seconds", "learning_rate", *EACH]]).all()
+        weights = np.array([row[f"w_{name}"] for name in EACH])
+        assert np.isfinite(weights).all() and np.abs(weights).max() <= 5
+    evaluated = [row for row in rows if not np.isnan(row["mask_AP"])]
+    assert [row["epoch"] for row in evaluated] == [1, 2], "every second epoch of so few, and the last"
+    for row in evaluated:
+        assert 0 <= row["mask_AP"] <= 1 and 0 <= row["box_AP50"] <= 1
+    seen = [name for name in EACH if name.startswith("objectness")]
+    assert all(rows[-1][f"w_{name}"] != 0 for name in seen)
+
+
+def test_the_weights_and_metrics(unbroken, data):
+    classes = load_shapes("train", clips=1, frames=1, height=64, width=64).classes
+    for name in ("best.keras", "last.keras"):
+        model = yoloseg.load(unbroken / name)
+        assert (model.size, model.imgsz, model.classes) == ("n", (64, 64), classes)
+        assert all(np.isfinite(w).all() for w in model.get_weights())
+    metrics = json.loads((unbroken / "metrics.json").read_text())
+    assert set(metrics["bbox"]) >= {"AP", "AP50", "AR100", "per_class"}
+    best = np.nanmax([row["mask_AP"] for row in table(unbroken)])
+    assert metrics["segm"]["AP"] == pytest.approx(best, abs=1e-9)
+
+
+def stop_at_epoch(monkeypatch, epoch: int) -> None:
+    """Ends a run as Ctrl-C would, when `epoch` (from 0) begins."""
+
+    class Stop(run_module.ShowProgress):
+        def on_epoch_begin(self, number, logs=None):
+            if number == epoch:
+                raise KeyboardInterrupt
+            super().on_epoch_begin(number, logs)
+
+    monkeypatch.setattr(run_module, "ShowProgress", Stop)
+
+
+@pytest.fixture(scope="module")
+def broken(data, tmp_path_factory) -> Path:
+    """The folder of the same run as `unbroken`, stopped after its first epoch."""
+    folder = tmp_path_factory.mktemp("runs") / "broken"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_epoch(patch, 1)
+        flags = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]
+        assert command.main(flags) == 130
+    assert (folder / "state.json").exists() and len(table(folder)) == 1
+    return folder
+
+
+def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys):
+    again = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(broken), "--resume", *FLAGS]
+    # First, what must be refused or reported, and leave the state as it is.
+    assert command.main([*again, "--seed", "4"]) == 2
+    assert "was started with --seed 3" in capsys.readouterr().err
+    assert command.main([*again, "--epochs", "5"]) == 2
+    assert "was started with --epochs 3" in capsys.readouterr().err
+    assert command.main([flag for flag in again if flag != "--resume"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    state = next(broken.glob("state-*.weights.h5"))
+    whole = state.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"nothing of the kind", b""):
+        state.write_bytes(damaged)
+        assert command.main(again) == 2
+        said = capsys.readouterr().err
+        assert state.name in said and "cannot resume" in said
+    state.write_bytes(whole)
+    # Then the resumed run itself.
+    assert command.main(again) == 0
+    ours, theirs = table(broken), table(unbroken)
+    assert [row["epoch"] for row in ours] == list(range(EPOCHS))
+    for row, expected in zip(ours, theirs, strict=True):
+        for name in expected.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5, nan_ok=True), name
+    for name in ("last.keras", "best.keras"):
+        pairs = zip(
+            yoloseg.load(broken / name).get_weights(),
+            yoloseg.load(unbroken / name).get_weights(),
+            strict=True,
+        )
+        assert max(np.abs(a - b).mean() for a, b in pairs) < 1e-4
+    assert not list(broken.glob("state*")), "a finished run has nothing to resume"
+
+
+def test_frozen_backbone_from_weights_for_some_seconds(unbroken, data, tmp_path):
+    """--weights, --freeze and --minutes in one run: the backbone and its statistics stay to the bit, the rest
+    learns, and the plan that the measured speed gave is stored."""
+    start = unbroken / "best.keras"
+    flags = [
+        "--data",
+        str(data),
+        "--weights",
+        str(start),
+        "--freeze",
+        "backbone",
+        "--minutes",
+        "0.05",
+        *FLAGS,
+    ]
+    assert command.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    before, after = yoloseg.load(start).network, yoloseg.load(tmp_path / "run" / "last.keras").network
+    frozen, learned = [], []
+    for layer in before.layers:
+        same = [
+            np.array_equal(old, new)
+            for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
+        ]
+        if layer.name.startswith(("stem", "csp")):
+            assert all(same), layer.name
+            frozen += same
+        else:
+            learned += same
+    assert len(frozen) > 100 and sum(learned) < len(learned) / 10
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert settings["flags"]["minutes"] == 0.05 and settings["anchors"] == "of the weights"
+    rows = table(tmp_path / "run")
+    assert len(rows) == settings["epochs"] and np.isfinite(rows[-1]["loss"])
+
+
+def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path):
+    """In a process of its own, to see all that it prints: one line, no traceback."""
+    shutil.copytree(data.parent, tmp_path / "data")
+    picture = sorted((tmp_path / "data" / "train" / "images").rglob("*.png"))[7]
+    whole = picture.read_bytes()
+    middle = len(whole) // 2  # header and end mark, all that is looked at before the first step, stay
+    picture.write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    flags = [
+        "--data",
+        str(tmp_path / "data" / data.name),
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+        *FLAGS,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "yoloseg.train", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 2, done.stderr
+    assert picture.name in done.stderr.splitlines()[-1] and done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def refused(capsys, *flags: str) -> str:
+    assert command.main(list(flags)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "Traceback" not in said
+    return said
+
+
+def test_flags_that_cannot_be(capsys, data, tmp_path):
+    assert "--epochs or --minutes" in refused(capsys, "--epochs", "1", "--minutes", "2")
+    assert "--epochs must be above 0" in refused(capsys, "--epochs", "0")
+    assert "--minutes must be above 0" in refused(capsys, "--minutes", "-1")
+    assert "multiples of 32" in refused(capsys, "--imgsz", "100")
+    assert "--resume needs --out" in refused(capsys, "--resume")
+    assert "no run to resume" in refused(capsys, "--resume", "--out", str(tmp_path / "nothing"))
+    assert "missing.yaml" in refused(
+        capsys, "--data", str(tmp_path / "missing.yaml"), "--out", str(tmp_path / "run")
+    )
+    (tmp_path / "no.keras").write_bytes(b"no weights")
+    flags = ["--data", str(data), *FLAGS, "--weights", str(tmp_path / "no.keras")]
+    assert "no.keras" in refused(capsys, *flags, "--out", str(tmp_path / "run"))
+
+
+def test_a_state_file_that_is_none(capsys, tmp_path):
+    for content in (b"{", b"[1]", b'{"epoch": 1}', b"\xff\xfe"):
+        (tmp_path / "state.json").write_bytes(content)
+        assert "is not the state of a training" in refused(capsys, "--resume", "--out", str(tmp_path))

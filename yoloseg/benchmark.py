@@ -1,0 +1,123 @@
+"""`python -m yoloseg.benchmark`: times every part of prediction, or of training, on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from yoloseg.cli import run_command
+
+
+@dataclass
+class Options:
+    """Time every part of prediction for one picture, or with --train the training step, on this machine."""
+
+    weights: Path | None = None
+    """A .keras file written by training; if not given, random weights of --size."""
+    size: Literal["n", "s", "m", "l"] = "n"
+    """Size of the network with random weights."""
+    imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
+    """Network input, multiples of 32; that of the weights, or 416."""
+    source: Path | None = None
+    """The picture; a rendered one of 640 x 480 if not given."""
+    threads: int | None = None
+    """Threads that compute: 1 for prediction, all cores for training if not given."""
+    masks: int = 20
+    """Detections that get a mask: the best so many, whatever their scores."""
+    repeats: int = 30
+    """Times each part is run, or steps of training."""
+    train: bool = False
+    """Time training instead of prediction."""
+    data: str = "shapes"
+    """Data file for --train."""
+    batch: int = 8
+    """Pictures a step, for --train."""
+    workers: int = 2
+    """Threads that read pictures, for --train."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 after an error of the user's, printed to stderr."""
+    options = tyro.cli(Options, args=argv, prog="yoloseg benchmark")
+    return run_command(lambda: benchmark(options))
+
+
+def benchmark(options: Options) -> None:
+    """Runs the command. Raises YolosegError for flags, weights, picture or data that cannot be used."""
+    from yoloseg.errors import UsageError
+
+    for name in ("masks", "repeats", "batch", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}")
+    if options.masks > 100:
+        raise UsageError(f"--masks must be at most 100, as many as are kept, got {options.masks}")
+    threads = options.threads or (os.cpu_count() or 1 if options.train else 1)
+    set_threads(threads)
+    imgsz = (options.imgsz[0], options.imgsz[-1]) if options.imgsz else None
+    if len(options.imgsz) > 2 or any(side <= 0 or side % 32 for side in options.imgsz):
+        raise UsageError(f"--imgsz must be one or two multiples of 32, got {options.imgsz}")
+    if options.train:
+        from yoloseg.training.benchmark import print_training, time_training
+
+        print_training(
+            time_training(
+                options.size,
+                options.weights,
+                options.data,
+                imgsz or (416, 416),
+                options.batch,
+                options.workers,
+                options.repeats,
+            ),
+            threads,
+        )
+        return
+    from yoloseg.data.images import read_image
+    from yoloseg.inference.benchmark import (
+        print_prediction,
+        rendered_picture,
+        resized_input,
+        time_prediction,
+        untrained_network,
+    )
+    from yoloseg.modeling.network import load_model
+
+    picture = rendered_picture() if options.source is None else read_image(options.source)
+    if options.weights is None:
+        model = untrained_network(options.size, imgsz or (416, 416), picture)
+    else:
+        model = resized_input(load_model(options.weights), imgsz)
+    print_prediction(time_prediction(model, picture, options.masks, options.repeats), threads)
+
+
+def set_threads(threads: int) -> None:
+    """For OpenCV, BLAS, TensorFlow and JAX; they read it when they start, so before keras is imported.
+
+    Raises UsageError when keras runs already in this process.
+    """
+    from yoloseg.errors import UsageError
+
+    if "keras" in sys.modules:
+        raise UsageError("threads can only be set before keras is imported: use a fresh process")
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "NPROC",  # of XLA's CPU client, for JAX
+    ):
+        os.environ[name] = str(threads)
+    import cv2
+
+    cv2.setNumThreads(threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

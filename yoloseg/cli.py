@@ -1,0 +1,59 @@
+"""The console command `yoloseg`: each sub-command is `python -m yoloseg.<name>`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from yoloseg.errors import YolosegError
+
+COMMANDS = {
+    "train": "train a network on the built-in shapes or on your own annotated pictures",
+    "evaluate": "COCO box and mask AP of a weights file, or of a results file",
+    "predict": "draw the instances found in pictures, videos or a camera's stream",
+    "anchors": "fit anchor sizes to the boxes of a data set by k-means",
+    "benchmark": "time every part of prediction and training on this machine",
+}
+
+
+def run_command(function: Callable[[], object]) -> int:
+    """Calls `function`; an error that is the user's to mend is printed without a traceback.
+
+    Returns the exit status.
+    """
+    # Frameworks greet with pages of notices; what matters is said by our own messages.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        function()
+    except YolosegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`yoloseg COMMAND ...`; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMMANDS:
+        return importlib.import_module(f"yoloseg.{arguments[0]}").main(arguments[1:])
+    if arguments in (["--version"], ["-V"]):
+        from yoloseg import __version__
+
+        print(f"yoloseg {__version__}")
+        return 0
+    usage = "usage: yoloseg COMMAND [flags]   (yoloseg COMMAND --help says more)\n\n"
+    usage += "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    if arguments and arguments[0] not in ("-h", "--help"):
+        print(f"error: there is no command {arguments[0]!r}\n\n{usage}", file=sys.stderr)
+        return 2
+    print(usage)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

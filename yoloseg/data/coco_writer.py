@@ -1,0 +1,98 @@
+"""Writes any `Dataset` as pictures and one COCO JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yoloseg.data.records import Annotation, Dataset
+from yoloseg.errors import UsageError
+from yoloseg.files import atomic_write, write_json
+
+SUFFIXES = (".png", ".jpg")
+
+
+def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str = ".png") -> Path:
+    """Writes `folder/images/...` and then `folder/annotations.json`; returns the path of the JSON.
+
+    Frames of a clip share a folder (`clip0001/00000.png`), other pictures are named by image id. suffix:
+    ".png" keeps the pixels exactly, ".jpg" (quality 95) does not. Image, annotation and category ids are
+    kept; missing annotation ids are counted up. RLE stays RLE, polygons stay polygons; `bbox` is x, y, width,
+    height. Clips are listed under `videos`; their images carry `video_id` and `frame_index`, annotations
+    `track_id` and `video_id`. The JSON is written last and whole, so a folder without it is unfinished.
+    Raises UsageError for another suffix or a folder that cannot be written, DataError where a picture cannot
+    be read.
+    """
+    folder = Path(folder)
+    if suffix not in SUFFIXES:
+        raise UsageError(f"write_coco: suffix {suffix!r} is not one of {', '.join(SUFFIXES)}")
+    given = [a.annotation_id for r in dataset.records for a in r.annotations if a.annotation_id is not None]
+    next_id = max(given, default=0) + 1
+    video_ids: dict[str, int] = {}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for record in dataset.records:
+        entry: dict[str, Any] = {"id": record.image_id, "width": record.width, "height": record.height}
+        video: dict[str, Any] = {}
+        if record.frame_of is None:
+            entry["file_name"] = f"{record.image_id:012d}{suffix}"
+        else:
+            clip, frame = record.frame_of
+            video = {"video_id": video_ids.setdefault(clip, len(video_ids) + 1)}
+            entry |= video | {"frame_index": frame}
+            entry["file_name"] = f"clip{video['video_id']:04d}/{frame:05d}{suffix}"
+        _write_picture(folder / "images" / entry["file_name"], record.read_image())
+        images.append(entry)
+        for annotation in record.annotations:
+            annotation_id = annotation.annotation_id
+            if annotation_id is None:
+                annotation_id, next_id = next_id, next_id + 1
+            ids = {"id": annotation_id, "image_id": record.image_id}
+            category = {"category_id": dataset.category_ids[annotation.class_index]}
+            annotations.append(ids | category | _geometry(annotation) | video)
+    content: dict[str, Any] = {"info": {"description": dataset.name}}
+    if video_ids:
+        content["videos"] = [{"id": number, "name": clip} for clip, number in video_ids.items()]
+    content["images"] = images
+    content["annotations"] = annotations
+    content["categories"] = [
+        {"id": number, "name": name}
+        for number, name in zip(dataset.category_ids, dataset.classes, strict=True)
+    ]
+    path = folder / "annotations.json"
+    write_json(path, content)
+    return path
+
+
+def _geometry(annotation: Annotation) -> dict[str, Any]:
+    """The fields of a COCO annotation that say where the object is, and its track."""
+    shape = annotation.segmentation
+    if isinstance(shape, dict):
+        counts = shape["counts"]
+        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        segmentation: Any = {"size": [int(n) for n in shape["size"]], "counts": text}
+    else:
+        segmentation = [np.asarray(part, np.float64).ravel().tolist() for part in shape]
+    x0, y0, x1, y1 = (float(v) for v in annotation.box)
+    fields: dict[str, Any] = {
+        "segmentation": segmentation,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": float(annotation.area),
+        "iscrowd": int(annotation.crowd),
+    }
+    if annotation.track_id is not None:
+        fields["track_id"] = annotation.track_id
+    return fields
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes uint8 RGB atomically."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise UsageError(f"cannot encode {path}")
+    with atomic_write(path) as aside:
+        aside.write_bytes(encoded.tobytes())

@@ -1,0 +1,153 @@
+"""What `--data` names: a YAML data file with one entry a split, or `shapes` for the built-in set.
+
+    train: {annotations: animals/train/_annotations.coco.json, images: animals/train}
+    val:   {annotations: animals/valid/_annotations.coco.json, images: animals/valid}
+    test:  {annotations: animals/test/_annotations.coco.json, images: animals/test}     # optional
+
+Relative paths are relative to the data file; absolute ones are allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yoloseg.data.coco import load_coco
+from yoloseg.data.records import Annotation, Dataset, Problem, Record
+from yoloseg.errors import DataError
+
+SPLITS = ("train", "val", "test")
+_FORM = "it needs lines such as `train: {annotations: FILE.json, images: FOLDER}` and the same for `val`"
+
+
+def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) -> dict[str, Dataset]:
+    """The asked splits of a data file, or of the built-in set where `data` is "shapes".
+
+    Classes and their order are those of the first split of `splits`; the others are brought to them by name
+    (see `align_classes`), so ask for "train" first. To evaluate alone, bring the split to the network's
+    classes. Raises DataError: no such file, not such a YAML file, a split that is not in it, a split that
+    cannot be read, a "train" or "val" without any instance, splits whose classes differ.
+    """
+    if str(data) == "shapes":
+        from yoloseg.data.shapes import load_shapes
+
+        return {split: load_shapes(split) for split in splits}
+    entries = read_datafile(data)
+    missing = [split for split in splits if split not in entries]
+    if missing:
+        raise DataError(f"{data}: it has no `{missing[0]}` (only {', '.join(entries)}); add it: {_FORM}")
+    datasets: dict[str, Dataset] = {}
+    for split in splits:
+        annotations, images = entries[split]
+        dataset = load_coco(annotations, images, name=f"{Path(data).stem} {split}")
+        if split != "test" and not any(not a.crowd for record in dataset.records for a in record.annotations):
+            problems = f" (first problem: {dataset.problems[0]})" if dataset.problems else ""
+            raise DataError(f"{annotations}: `{split}` has {len(dataset)} pictures but no instance{problems}")
+        if datasets:
+            first = next(iter(datasets.values()))
+            dataset = align_classes(dataset, first.classes, first.category_ids, str(annotations))
+            _report_shared(dataset, first, str(annotations))
+        datasets[split] = dataset
+    return datasets
+
+
+def read_datafile(path: str | Path) -> dict[str, tuple[Path, Path]]:
+    """Split -> (annotation file, folder of pictures) of a data file. Raises DataError if it is not one."""
+    path = Path(path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise DataError(f"{path}: neither a data file (.yaml) nor `shapes`; write a YAML file: {_FORM}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file ({error})") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: broken YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: not a data file: {_FORM}")
+    unknown = [key for key in content if key not in SPLITS]
+    if unknown:
+        raise DataError(f"{path}: unknown key `{unknown[0]}`; the keys are {', '.join(SPLITS)}")
+    return {split: _entry(path, split, entry) for split, entry in content.items()}
+
+
+def align_classes(
+    dataset: Dataset,
+    classes: Sequence[str],
+    category_ids: Sequence[int] | None = None,
+    source: str | None = None,
+) -> Dataset:
+    """The dataset with its classes replaced by `classes`, matched by name: class indices follow.
+
+    A class that the dataset's file does not name is added, with a Problem; its id is the one in
+    `category_ids` (those of the file `classes` come from) if the file does not use that for another, else the
+    next free one. A class that `classes` does not name is dropped if no annotation uses it, with a Problem.
+    `source`: the file in messages (default: the dataset's name). Raises DataError if an annotation uses a
+    class that `classes` does not name.
+    """
+    classes, source = tuple(classes), source or dataset.name
+    if dataset.classes == classes:
+        return dataset
+    used = {a.class_index for record in dataset.records for a in record.annotations}
+    foreign = [name for name in dataset.classes if name not in classes]
+    annotated = [name for name in foreign if dataset.classes.index(name) in used]
+    if annotated:
+        raise DataError(
+            f"{source}: class {annotated[0]!r} is annotated here but is none of the classes to be used "
+            f"({_listed(classes)}); names must agree in every split and with the network, letter by letter"
+        )
+    id_of = dict(zip(dataset.classes, dataset.category_ids, strict=True))
+    taken = set(dataset.category_ids)
+    problems = [Problem(source, f"class {name!r}", "dropped: not a class in use") for name in foreign]
+    for k, name in enumerate(classes):
+        if name not in id_of:
+            wanted = category_ids[k] if category_ids is not None else max(taken, default=0) + 1
+            id_of[name] = wanted if wanted not in taken else max(taken) + 1
+            taken.add(id_of[name])
+            problems.append(Problem(source, f"class {name!r}", "not in this file"))
+    index = {old: classes.index(name) for old, name in enumerate(dataset.classes) if name in classes}
+    records = dataset.records
+    if any(old != new for old, new in index.items()):
+        records = [_reindexed(record, index) for record in records]
+    return Dataset(
+        dataset.name, classes, tuple(id_of[name] for name in classes), records, dataset.problems + problems
+    )
+
+
+def _entry(path: Path, split: str, entry: Any) -> tuple[Path, Path]:
+    if not isinstance(entry, dict) or set(entry) != {"annotations", "images"}:
+        raise DataError(f"{path}: `{split}`: {_FORM}; it says {entry!r}")
+    for key, value in entry.items():
+        if not isinstance(value, str) or not value:
+            raise DataError(f"{path}: `{split}`: `{key}` must be a path, not {value!r}")
+    return path.parent / entry["annotations"], path.parent / entry["images"]
+
+
+def _reindexed(record: Record, index: dict[int, int]) -> Record:
+    annotations: tuple[Annotation, ...] = tuple(
+        replace(annotation, class_index=index[annotation.class_index]) for annotation in record.annotations
+    )
+    return replace(record, annotations=annotations)
+
+
+def _report_shared(dataset: Dataset, first: Dataset, source: str) -> None:
+    """Adds a Problem if pictures stand in the first split too, as files of the same path."""
+    others = {record.source for record in first.records if isinstance(record.source, Path)}
+    shared = [record for record in dataset.records if record.source in others]
+    if shared:
+        dataset.problems.append(
+            Problem(
+                source,
+                f"{len(shared)} of its {len(dataset)} pictures",
+                f"stand in {first.name!r} too: scores on them flatter",
+            )
+        )
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

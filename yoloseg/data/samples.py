@@ -1,0 +1,109 @@
+"""A sample: a picture at the network's size with its instances; and what may be done to it in training.
+
+A transform is called with (sample, rng) and returns a new sample, changing neither the given one nor its
+arrays (they are cached). It moves pixels by a matrix and gives the same matrix to `Sample.moved`; outlines
+become pixels only when a batch is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from yoloseg.data.geometry import horizontal_flip
+from yoloseg.data.instances import Instance
+from yoloseg.data.letterbox import letterbox, letterbox_matrix
+from yoloseg.data.records import Record
+from yoloseg.errors import DataError
+
+MIN_SIDE = 1.0  # pixels of the network input; what shows less of itself is no target
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """image: uint8 [h, w, 3] RGB, not to be written to; instances: in its pixels; image_id: the record's."""
+
+    image: np.ndarray
+    instances: tuple[Instance, ...] = ()
+    image_id: int | None = None
+
+    def moved(self, image: np.ndarray, matrix: np.ndarray) -> Sample:
+        """The sample with `image` as its picture and every instance moved by matrix [2, 3] to match."""
+        return replace(self, image=image, instances=tuple(one.transform(matrix) for one in self.instances))
+
+    def visible(self) -> list[tuple[Instance, np.ndarray]]:
+        """(instance, box float32 [4] xyxy) of those that show MIN_SIDE or more of width and of height.
+
+        Asked once, after the last transform, so that nothing is lost that a later transform brings back.
+        """
+        height, width = self.image.shape[:2]
+        found = [(one, one.box(height, width)) for one in self.instances]
+        return [(one, box) for one, box in found if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels it holds; polygons are shared with the record."""
+        return self.image.nbytes + sum(one.bitmap.nbytes for one in self.instances if one.bitmap is not None)
+
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+
+def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
+    """The record's picture letterboxed to imgsz (height, width), with its instances.
+
+    Raises DataError naming picture and annotation when one cannot be read or does not fit the other.
+    """
+    where = describe(record)
+    try:
+        image = record.read_image()
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where}: the picture cannot be read: {error!r}") from error
+    if image.shape != (record.height, record.width, 3) or image.dtype != np.uint8:
+        raise DataError(
+            f"{where}: the picture is {image.dtype} {image.shape}, its record says uint8 "
+            f"{(record.height, record.width, 3)}; correct width and height in the annotations"
+        )
+    matrix = letterbox_matrix(record.height, record.width, imgsz)
+    instances = tuple(one.transform(matrix) for one in read_instances(record))
+    return Sample(letterbox(image, imgsz), instances, record.image_id)
+
+
+def read_instances(record: Record) -> tuple[Instance, ...]:
+    """The record's instances in pixels of its original picture. Raises DataError naming the annotation."""
+    instances = []
+    for annotation in record.annotations:
+        where = f"{describe(record)}: annotation {annotation.annotation_id}"
+        mask = annotation.segmentation
+        if isinstance(mask, dict) and tuple(mask["size"]) != (record.height, record.width):
+            raise DataError(
+                f"{where}: its RLE is of size {list(mask['size'])}, the picture is "
+                f"{[record.height, record.width]} (height, width); remove or redo the annotation"
+            )
+        try:
+            instances.append(Instance.from_annotation(annotation))
+        except Exception as error:
+            raise DataError(f"{where}: its mask cannot be decoded ({error}); remove or redo it") from error
+    return tuple(instances)
+
+
+def describe(record: Record) -> str:
+    """What an error message calls the picture: its file where it has one."""
+    return f"image {record.image_id}" if callable(record.source) else str(record.source)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors picture and instances left to right with the given probability."""
+
+    probability: float = 0.5
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        return sample.moved(cv2.flip(sample.image, 1), horizontal_flip(sample.image.shape[1]))

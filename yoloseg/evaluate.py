@@ -1,0 +1,122 @@
+"""`python -m yoloseg.evaluate`: COCO box and mask AP of a network, or of a results file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from yoloseg.cli import run_command
+
+OFFICIAL_LIMIT = 100
+
+
+@dataclass
+class Options:
+    """Measure a network (--weights, --data), or score a COCO results file (--results, --annotations)."""
+
+    weights: Path | None = None
+    """A .keras file written by training."""
+    data: str | None = None
+    """A data file (YAML), or "shapes"."""
+    split: str = "val"
+    """Which split of the data."""
+    out: Path | None = None
+    """Where the metrics are written: a file when it ends in .json, else a folder (metrics.json inside)."""
+    results: Path | None = None
+    """A COCO results file to score without a network."""
+    annotations: Path | None = None
+    """The COCO annotation file the results belong to, taken as it is."""
+    conf: float = 0.001
+    """Detections below this score are left out."""
+    max_detections: int = 100
+    """Most detections kept in a picture."""
+    batch: int = 8
+    """Pictures the network is given at a time."""
+    save_json: bool = False
+    """Also write the detections as a COCO results file beside the metrics (predictions.json)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 after an error of the user's, printed to stderr."""
+    options = tyro.cli(Options, args=argv, prog="yoloseg evaluate")
+    return run_command(lambda: run(options))
+
+
+def run(options: Options) -> None:
+    """Runs the command. Raises YolosegError where flags, files or data cannot be used."""
+    from yoloseg.errors import UsageError
+    from yoloseg.evaluation.table import print_metrics
+    from yoloseg.files import write_json
+
+    of_network = options.weights is not None and options.data is not None
+    of_results = options.results is not None and options.annotations is not None
+    given = (options.weights, options.data, options.results, options.annotations)
+    if of_network == of_results or sum(value is not None for value in given) != 2:
+        raise UsageError("give either --weights and --data, or --results and --annotations")
+    if options.save_json and (of_results or options.out is None):
+        raise UsageError("--save-json needs --weights, --data and --out: it writes beside the metrics")
+
+    metrics = _score_results(options) if of_results else _evaluate_network(options)
+    print_metrics(metrics)
+    if "best_f1_threshold" in metrics:
+        best = metrics["best_f1"]
+        print(metrics["areas"])
+        print(
+            f"best mask F1 {best['f1']:.3f} at score {metrics['best_f1_threshold']:.3f} "
+            f"(precision {best['precision']:.3f}, recall {best['recall']:.3f})"
+            if best["f1"] >= 0
+            else "no mask found an object"
+        )
+    if options.out is not None:
+        write_json(_metrics_file(options.out), metrics)
+        print(f"written: {_metrics_file(options.out)}")
+
+
+def _score_results(options: Options) -> dict:
+    from yoloseg.evaluation.coco_files import (
+        ground_truth_notes,
+        read_ground_truth,
+        read_results,
+        results_notes,
+    )
+    from yoloseg.evaluation.coco_metrics import coco_metrics
+
+    ground_truth = read_ground_truth(options.annotations)
+    results = read_results(options.results)
+    metrics = coco_metrics(ground_truth, results, str(options.results), str(options.annotations))
+    for note in ground_truth_notes(ground_truth) + results_notes(results, ground_truth):
+        print(f"note: {note}", file=sys.stderr)
+    return metrics
+
+
+def _evaluate_network(options: Options) -> dict:
+    from yoloseg import load
+    from yoloseg.data.datafile import load_datasets
+    from yoloseg.evaluation.evaluate_model import evaluate
+
+    if options.max_detections > OFFICIAL_LIMIT:
+        print(
+            f"note: the official metrics count at most {OFFICIAL_LIMIT} detections of a class in a picture",
+            file=sys.stderr,
+        )
+    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    return evaluate(
+        load(options.weights),
+        dataset,
+        score_threshold=options.conf,
+        max_detections=options.max_detections,
+        batch_size=options.batch,
+        save_results=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
+    )
+
+
+def _metrics_file(out: Path) -> Path:
+    return out if out.suffix == ".json" else out / "metrics.json"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

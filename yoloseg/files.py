@@ -1,0 +1,45 @@
+"""Files are written whole or not at all: write aside in the same folder, then rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from yoloseg.errors import UsageError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` (same suffix); renames it onto `path` when the block succeeds.
+
+    The folder is made if missing. If the block raises, nothing is left behind and an older `path` is
+    untouched. Raises UsageError when the folder cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):  # a folder that cannot be written may not be searchable either
+            aside.unlink()
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_write(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes JSON (indent 2) atomically; NaN is refused, as no JSON reader need accept it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,144 @@
+"""What the network found in one picture, in pixels of that picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from yoloseg.errors import UsageError
+from yoloseg.files import atomic_write
+from yoloseg.inference.drawing import draw_instances
+from yoloseg.inference.paste import paste_mask, paste_to_rle
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass
+class Result:
+    """N detected instances of one picture, best score first.
+
+    image: uint8 [H, W, 3] RGB, the picture itself (not a copy: do not write into it).
+    boxes: float32 [N, 4] xyxy in pixels of the picture, inside it (the whole picture is 0, 0, W, H).
+    scores: float32 [N] in 0..1. class_ids: int [N], 0..K-1. class_names: N names, one for each instance.
+    mask_probabilities: float32 [N, m, m], each covering its row of `mask_boxes` [N, 4]: the network's own
+    boxes, which may leave the picture where `boxes` are clipped to it. Masks are pasted from these only when
+    asked for. path: the file the picture came from (a name for arrays and cameras), frame: its number in a
+    video, from 0.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+    class_names: list[str]
+    mask_probabilities: np.ndarray
+    mask_boxes: np.ndarray = field(repr=False)
+    path: str | Path | None = None
+    frame: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def mask(self, index: int) -> np.ndarray:
+        """bool [H, W]: the mask of one instance; nothing is kept."""
+        height, width = self.image.shape[:2]
+        return paste_mask(self.mask_probabilities[index], self.mask_boxes[index], height, width)
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """bool [N, H, W]; pasted at the first use and kept. On large pictures `mask(i)` needs less memory."""
+        masks = np.empty((len(self), *self.image.shape[:2]), bool)
+        for index in range(len(self)):
+            masks[index] = self.mask(index)
+        return masks
+
+    def draw(self) -> np.ndarray:
+        """uint8 [H, W, 3] RGB: a copy of the picture with masks, boxes, names and scores."""
+        return draw_instances(
+            self.image, self.boxes, self.class_ids, self.class_names, self.scores, mask_of=self.mask
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes `draw()` as a picture of the format the suffix names (.jpg, .png, ...), whole or not at all.
+
+        Raises UsageError for a suffix OpenCV does not write, or a folder that cannot be written.
+        """
+        save_picture(path, self.draw())
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict]:
+        """COCO results, one dict for each instance, ready for json.dump.
+
+        category_ids[k] is the id the annotation file uses for class index k. `bbox` is x, y, width, height in
+        pixels to a hundredth, `segmentation` a compressed RLE [H, W] whose counts are a str, `score` to 6
+        digits.
+        """
+        height, width = self.image.shape[:2]
+        found = []
+        for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
+            found.append(
+                {
+                    "image_id": int(image_id),
+                    "category_id": int(category_ids[self.class_ids[i]]),
+                    "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+                    "segmentation": paste_to_rle(
+                        self.mask_probabilities[i], self.mask_boxes[i], height, width
+                    ),
+                    "score": round(float(self.scores[i]), 6),
+                }
+            )
+        return found
+
+    def polygons(self) -> list[list[np.ndarray]]:
+        """For each instance the outlines of its parts, float32 [n, 2] (x, y): see `mask_polygons`."""
+        return [mask_polygons(self.mask(index)) for index in range(len(self))]
+
+    def to_supervision(self) -> supervision.Detections:
+        """supervision.Detections with xyxy, mask, confidence, class_id and data["class_name"]; N may be 0."""
+        import supervision as sv
+
+        return sv.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            mask=self.masks,
+            confidence=self.scores.astype(np.float32),
+            class_id=self.class_ids.astype(int),
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
+
+def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
+    """Outlines of the parts of a mask: float32 [n, 2] (x, y) each, n >= 4, in continuous pixel coordinates.
+
+    mask: bool [H, W]. The outlines run along the outer edges of the pixels, not through their centres: one
+    pixel at row 0, column 0 gives the square 0, 0 to 1, 1, and the area of the polygon is that of the mask.
+    Holes are filled (COCO's polygons have none); pixels that only touch at a corner belong to one part.
+    """
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask, bool).view(np.uint8))
+    if width == 0:
+        return []
+    # Grid points half a pixel apart: pixel i covers points 2i, 2i + 1 and 2i + 2, point j lies at j / 2.
+    points = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
+    part = mask[y : y + height, x : x + width]
+    for row in range(3):
+        for column in range(3):
+            points[row : row + 2 * height : 2, column : column + 2 * width : 2] |= part
+    contours, _ = cv2.findContours(points, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [contour[:, 0].astype(np.float32) / 2 + np.float32([x, y]) for contour in contours]
+
+
+def save_picture(path: str | Path, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] RGB atomically in the format of the suffix; UsageError where OpenCV cannot."""
+    path = Path(path)
+    if not (path.suffix and cv2.haveImageWriter(str(path))):
+        raise UsageError(
+            f"cannot write {path}: no picture format has the suffix {path.suffix!r}; use .jpg or .png"
+        )
+    with atomic_write(path) as aside:
+        if not cv2.imwrite(str(aside), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise UsageError(f"cannot write {path}: is the folder writable and the disk not full?")

@@ -1,0 +1,90 @@
+"""Boxes: cells and anchors, encoding and decoding, IoU. float32, xyxy, pixels of the network input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from keras import ops
+
+# exp() of a delta beyond this is no box any more: exp(4) = 55 times the anchor.
+MAX_LOG_SCALE = 4.0
+
+
+def anchor_boxes(anchors, stride: int, height: int, width: int) -> np.ndarray:
+    """Anchors of one level centred on every cell.
+
+    anchors: [A, 2] width, height in pixels. height, width: cells of the level.
+    Returns float32 [height * width * A, 4] as centre x, centre y, width, height; anchors vary fastest, then
+    columns.
+    """
+    anchors = np.asarray(anchors, np.float32)
+    cy, cx = np.meshgrid((np.arange(height) + 0.5) * stride, (np.arange(width) + 0.5) * stride, indexing="ij")
+    centres = np.stack([cx, cy], -1).reshape(-1, 1, 2)
+    boxes = np.concatenate(np.broadcast_arrays(centres, anchors[None]), -1)
+    return boxes.reshape(-1, 4).astype(np.float32)
+
+
+def encode(boxes, anchors):
+    """Deltas (x - x_a) / w_a, (y - y_a) / h_a, log(w / w_a), log(h / h_a).
+
+    boxes: [..., 4] xyxy with positive sides. anchors: [..., 4] centre x, y, width, height. Returns [..., 4].
+    """
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3)
+    shift = (centre - anchors[..., :2]) / anchors[..., 2:]
+    return ops.concatenate([shift, ops.log(sides / anchors[..., 2:])], -1)
+
+
+def decode(deltas, anchors):
+    """Inverse of `encode`; log scales are clipped to +-4, so that no box overflows. Returns [..., 4] xyxy."""
+    deltas = ops.cast(deltas, "float32")
+    centre = deltas[..., :2] * anchors[..., 2:] + anchors[..., :2]
+    half = ops.exp(ops.clip(deltas[..., 2:], -MAX_LOG_SCALE, MAX_LOG_SCALE)) * anchors[..., 2:] / 2
+    return ops.concatenate([centre - half, centre + half], -1)
+
+
+def area(boxes):
+    """[..., 4] xyxy -> [...], zero for boxes turned inside out."""
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def intersection(a, b):
+    """Areas of overlap; a [..., 4] and b [..., 4] xyxy broadcast against each other."""
+    sides = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a, b):
+    """Intersection over union; a and b broadcast. Two empty boxes have IoU 0, never NaN."""
+    overlap = intersection(a, b)
+    return overlap / ops.maximum(area(a) + area(b) - overlap, 1e-6)
+
+
+def pairwise_iou(a, b):
+    """[..., M, 4] and [..., N, 4] xyxy -> [..., M, N]."""
+    return iou(ops.expand_dims(a, -2), ops.expand_dims(b, -3))
+
+
+def ciou(a, b):
+    """Complete IoU (Zheng et al., arXiv 1911.08287, section 3.2), elementwise; finite, with finite gradients.
+
+    a, b: [..., 4] xyxy. Returns [...] in (-1.5, 1]. The trade-off alpha carries no gradient, as in the paper.
+    """
+    sides_a = ops.maximum(a[..., 2:] - a[..., :2], 1e-3)
+    sides_b = ops.maximum(b[..., 2:] - b[..., :2], 1e-3)
+    overlap = iou(a, b)
+    hull = ops.maximum(a[..., 2:], b[..., 2:]) - ops.minimum(a[..., :2], b[..., :2])
+    diagonal = ops.sum(ops.square(hull), -1) + 1e-6
+    distance = ops.sum(ops.square(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]), -1) / 4
+    angle = ops.arctan(sides_a[..., 0] / sides_a[..., 1]) - ops.arctan(sides_b[..., 0] / sides_b[..., 1])
+    aspect = ops.square(angle) * (4 / math.pi**2)
+    alpha = ops.stop_gradient(aspect / (1 - overlap + aspect + 1e-6))
+    return overlap - distance / diagonal - alpha * aspect
+
+
+def clip_boxes(boxes, height: int, width: int):
+    """Boxes cut at the border of the network input."""
+    limit = np.array([width, height, width, height], np.float32)
+    return ops.clip(boxes, 0.0, limit)

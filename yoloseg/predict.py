@@ -1,0 +1,202 @@
+"""`python -m yoloseg.predict`: draws the instances found in pictures, videos or a camera's stream."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from yoloseg.cli import run_command
+
+if TYPE_CHECKING:
+    from yoloseg.inference.predictor import Predictor
+    from yoloseg.inference.results import Result
+    from yoloseg.inference.sources import Source
+
+WRITTEN_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+FPS_UNKNOWN = 25.0
+PROGRESS_FRAMES = 100
+LISTED = 20
+
+
+@dataclass
+class Options:
+    """Draw what the network finds: pictures in give pictures of the same name, a video gives a video."""
+
+    weights: Path
+    """A .keras file written by training."""
+    source: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
+    """A picture, folder, glob in quotes, video, stream address or camera index."""
+    out: Path = Path("predictions")
+    """Folder for the annotated pictures or video."""
+    conf: float | None = None
+    """Keep detections of at least this score; by default the threshold stored in the weights."""
+    max_detections: int = 100
+    """Most detections kept in a picture."""
+    save_json: bool = False
+    """Also write OUT/predictions.json: a COCO file with RLE masks and scores, category ids from 1."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 after an error of the user's, printed to stderr."""
+    options = tyro.cli(Options, args=argv, prog="yoloseg predict")
+    return run_command(lambda: predict(options))
+
+
+def predict(options: Options) -> None:
+    """Runs the command. Raises YolosegError where source, weights, numbers or the out folder cannot be
+    used."""
+    from yoloseg import load
+    from yoloseg.errors import DataError
+    from yoloseg.files import write_json
+    from yoloseg.inference.predictor import Predictor
+    from yoloseg.inference.sources import open_source
+    from yoloseg.inference.video import video_writer
+
+    source = open_source(options.source)
+    targets = _targets(source, options.out)
+    predictor = Predictor(
+        load(options.weights), score_threshold=options.conf, max_detections=options.max_detections
+    )
+    origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"
+    print(f"score threshold {predictor.score_threshold:.3g} ({origin})")
+    seconds: list[float] = []
+    found: Counter[str] = Counter()
+    document = _Document(predictor.classes)
+
+    def finish(result: Result) -> None:
+        found.update(result.class_names)
+        if options.save_json:
+            document.add(result, targets[result.path].relative_to(options.out))
+
+    results = _timed_results(source, predictor, seconds)
+    for video, group in groupby(results, key=lambda result: None if result.frame is None else result.path):
+        if video is None:
+            for result in group:
+                result.save(targets[result.path])
+                print(f"{result.path}: {_counts(result.class_names)}")
+                finish(result)
+            continue
+        with video_writer(targets[video], source.fps.get(video, FPS_UNKNOWN)) as write:
+            for result in group:
+                write(result.draw())
+                if result.frame % PROGRESS_FRAMES == 0:
+                    print(f"{video} frame {result.frame}: {_counts(result.class_names)}")
+                finish(result)
+    if source.skipped:
+        print(f"skipped, {len(source.skipped)} unreadable:", file=sys.stderr)
+        for line in source.skipped[:LISTED] + ["..."] * (len(source.skipped) > LISTED):
+            print(f"  {line}", file=sys.stderr)
+    if not seconds:
+        raise DataError(f"{options.source}: nothing could be read from it")
+    if options.save_json:
+        write_json(options.out / "predictions.json", document.content)
+    print(f"{len(seconds)} pictures, {found.total()} instances: {_counts(found)}")
+    print(f"{_speed(seconds)}; written to {options.out}")
+
+
+def _timed_results(source: Source, predictor: Predictor, seconds: list[float]) -> Iterator[Result]:
+    """Results in order, the time each took appended to `seconds`. Ctrl-C ends a camera's stream, not the
+    program."""
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    handler: Callable | None = None
+    if source.kind == "camera":
+        print("Ctrl-C ends the recording")
+        handler = signal.signal(signal.SIGINT, stop)
+    try:
+        for name, image, index in source:
+            start = time.perf_counter()
+            result = predictor.predict_image(image, path=name, frame=index)
+            seconds.append(time.perf_counter() - start)
+            yield result
+            if stopped:
+                break
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _targets(source: Source, out: Path) -> dict[str, Path]:
+    """Where the drawing of each name goes: its name, below `out` as it lay below the folder all have in
+    common.
+
+    Raises UsageError when a file would be written over a source or over another's drawing.
+    """
+    from yoloseg.errors import UsageError
+    from yoloseg.inference.sources import VIDEO_SUFFIXES
+
+    if source.kind == "camera":
+        name = source.names[0]
+        return {name: out / (re.sub(r"[^\w.-]+", "_", name) + ".mp4")}
+    paths = {name: Path(name).resolve() for name in source.names}
+    common = os.path.commonpath([path.parent for path in paths.values()])
+    targets, taken = {}, {}
+    for name, path in paths.items():
+        target = out / path.relative_to(common)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            target = target.with_suffix(".mp4")
+        elif path.suffix.lower() not in WRITTEN_SUFFIXES:
+            target = target.with_name(target.name + ".png")
+        if target.resolve() in paths.values():
+            raise UsageError(f"--out {out} would overwrite the source {name}; name another folder")
+        if target in taken:
+            raise UsageError(
+                f"{name} and {taken[target]} would both be drawn to {target}; predict them apart"
+            )
+        targets[name] = target
+        taken[target] = name
+    return targets
+
+
+class _Document:
+    """A COCO file of predictions: images, categories (ids from 1) and annotations that also have a score."""
+
+    def __init__(self, classes: Sequence[str]):
+        categories = [{"id": k + 1, "name": name} for k, name in enumerate(classes)]
+        self.content = {"images": [], "categories": categories, "annotations": []}
+        self._category_ids = range(1, len(classes) + 1)
+
+    def add(self, result: Result, name: Path) -> None:
+        from pycocotools import mask as coco_mask
+
+        images, annotations = self.content["images"], self.content["annotations"]
+        height, width = result.image.shape[:2]
+        images.append({"id": len(images) + 1, "file_name": name.as_posix(), "height": height, "width": width})
+        if result.frame is not None:
+            images[-1]["frame"] = result.frame
+        for found in result.to_coco(len(images), self._category_ids):
+            area = int(coco_mask.area(found["segmentation"]))
+            annotations.append({"id": len(annotations) + 1, "iscrowd": 0, "area": area} | found)
+
+
+def _counts(names: Sequence[str] | Counter[str]) -> str:
+    counts = Counter(names).most_common()
+    return ", ".join(f"{count} {name}" for name, count in counts) or "nothing"
+
+
+def _speed(seconds: Sequence[float]) -> str:
+    first, rest = seconds[0], seconds[1:]
+    if not rest:
+        return f"{1000 * first:.0f} ms for the picture, start of the network included"
+    each = f"{1000 * median(rest):.1f} ms a picture"
+    return f"{each} (the first {1000 * first:.0f} ms, start of the network included)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Time of a training step, the share of it spent waiting for data, and the memory it takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from yoloseg.data.datafile import load_datasets
+from yoloseg.data.loader import Loader
+from yoloseg.data.samples import Flip
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.recipes import RECIPES
+from yoloseg.training.run import build_model, compile_trainer
+from yoloseg.training.trainer import Trainer
+
+WARM_UP = 3
+
+
+@dataclass
+class TrainingTimes:
+    """Seconds of every step: `waiting` for the batch, `computing` with it. peak_memory: bytes, the most this
+    process ever held; None where the system does not tell."""
+
+    title: str
+    batch: int
+    waiting: list[float]
+    computing: list[float]
+    peak_memory: int | None
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Median over the steps, waiting included."""
+        return float(np.median(np.add(self.waiting, self.computing))) / self.batch
+
+    @property
+    def share_waiting(self) -> float:
+        return sum(self.waiting) / (sum(self.waiting) + sum(self.computing))
+
+
+def time_training(
+    size: str, weights: Path | None, data: str, imgsz: tuple[int, int], batch: int, workers: int, steps: int
+) -> TrainingTimes:
+    """Trains `steps` steps of recipe `default`, as `yoloseg train` does, after the ones that compile.
+
+    Raises YolosegError for data or weights that cannot be used.
+    """
+    config = TrainConfig(data=data, size=size, weights=weights, imgsz=imgsz, batch=batch, workers=workers)
+    recipe = RECIPES[config.recipe]
+    dataset = load_datasets(data, ("train",))["train"]
+    keras.utils.set_random_seed(0)
+    model, _ = build_model(config, recipe, dataset, Console(highlight=False))
+    loader = Loader(dataset, imgsz, batch, augment=[Flip()], workers=workers)
+    trainer = Trainer(model, recipe)
+    compile_trainer(trainer, recipe, 1000)
+    waiting, computing = [], []
+    for step in range(WARM_UP + steps):
+        start = time.perf_counter()
+        inputs = loader[step % len(loader)]
+        ready = time.perf_counter()
+        trainer.train_on_batch(inputs)
+        waiting.append(ready - start)
+        computing.append(time.perf_counter() - ready)
+    title = f"size {size}, {dataset.name}, input {imgsz[0]} x {imgsz[1]}, batch {batch}, {steps} steps"
+    return TrainingTimes(title, batch, waiting[WARM_UP:], computing[WARM_UP:], peak_memory())
+
+
+def print_training(times: TrainingTimes, threads: int, console: Console | None = None) -> None:
+    """A table of the measurements."""
+    console = console or Console(highlight=False)
+    table = Table(show_header=False)
+    table.add_row("an image (median)", f"{times.seconds_per_image:.3f} s")
+    table.add_row("step, least", f"{min(np.add(times.waiting, times.computing)):.3f} s")
+    table.add_row("waiting for data", f"{100 * times.share_waiting:.1f} %")
+    memory = "unknown on this system" if times.peak_memory is None else f"{times.peak_memory / 1e9:.2f} GB"
+    table.add_row("peak memory", memory)
+    console.print(f"training {times.title}", markup=False)
+    console.print(table)
+    console.print(f"{keras.backend.backend()}, {threads} threads")
+
+
+def peak_memory() -> int | None:
+    """Bytes: the largest resident size this process ever had. None on Windows, which counts differently."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

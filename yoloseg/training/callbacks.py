@@ -1,0 +1,193 @@
+"""What happens beside the steps: evaluation of the EMA weights, checkpoints, logging, progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from yoloseg.data.loader import Loader
+from yoloseg.errors import UsageError
+from yoloseg.files import write_json, write_text
+from yoloseg.modeling.architecture import LEVELS
+from yoloseg.modeling.network import YoloSeg, save_model
+from yoloseg.training import checkpoint
+from yoloseg.training.losses import LOSSES
+from yoloseg.training.trainer import Trainer
+
+SAVE_SHARE = 20  # seconds of training for one of saving
+
+
+def average_weights(trainer: Trainer, target: YoloSeg) -> None:
+    """Puts the EMA of the trained weights, and the BatchNorm statistics as they are, into `target`."""
+    raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in trainer.trainable_variables]
+    trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    for source, copy in zip(trainer.yoloseg.weights, target.weights, strict=True):
+        copy.assign(source)
+    for variable, value in zip(trainer.trainable_variables, raw, strict=True):
+        variable.assign(value)
+
+
+def loss_sums(logs: dict) -> dict[str, float]:
+    """{"box": ..., "objectness": ..., "class": ..., "mask": ...}: each loss summed over the levels."""
+    return {
+        loss: sum(float(logs[f"{loss}_{level}"]) for level in LEVELS)
+        for loss in LOSSES
+        if f"{loss}_{LEVELS[0]}" in logs
+    }
+
+
+class Epochs(keras.callbacks.Callback):
+    """Tells the loader which epoch it is, so that a resumed run sees the batches of the unbroken one."""
+
+    def __init__(self, loader: Loader):
+        super().__init__()
+        self.loader = loader
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.loader.epoch = epoch
+
+
+class Watch(keras.callbacks.Callback):
+    """At an epoch's end: the state to resume from and `last.keras`, and at times `metrics.json` and
+    `best.keras`. Where epochs are short, not at every one: saving takes a twentieth of the time at most.
+
+    The score threshold with the best mask F1 is stored in the files.
+
+    evaluate: YoloSeg -> metrics as `yoloseg.evaluation` has them. Adds to the logs, for the callbacks after
+    it: the learning rate, every balancing weight, and box_AP, box_AP50, mask_AP, mask_AP50 (NaN in epochs
+    without evaluation).
+    """
+
+    def __init__(
+        self,
+        averaged: YoloSeg,
+        evaluate: Callable[[YoloSeg], dict],
+        folder: Path,
+        progress: checkpoint.Progress,
+        every: int,
+    ):
+        super().__init__()
+        self.averaged, self.evaluate, self.folder, self.every = averaged, evaluate, folder, every
+        self.progress = progress
+        self.best_ap = progress.best_ap
+        self.started = time.monotonic() - progress.seconds
+        self.next_save = 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        trainer, done = self.model, epoch + 1
+        logs["learning_rate"] = float(np.asarray(trainer.optimizer.learning_rate))
+        weights = np.asarray(keras.ops.convert_to_numpy(trainer.balance.w))
+        for i, level in enumerate(LEVELS):
+            for j, loss in enumerate(LOSSES):
+                logs[f"w_{loss}_{level}"] = float(weights[i, j])
+        average_weights(trainer, self.averaged)
+        scores = dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), math.nan)
+        if done % self.every == 0 or done == self.progress.epochs:
+            metrics = self.evaluate(self.averaged)
+            for name, kind in (("box", "bbox"), ("mask", "segm")):
+                scores |= {f"{name}_{key}": metrics[kind][key] for key in ("AP", "AP50")}
+            if metrics["best_f1_threshold"] > 0:
+                self.averaged.score_threshold = metrics["best_f1_threshold"]
+            if scores["mask_AP"] >= self.best_ap or not (self.folder / "best.keras").exists():
+                self.best_ap = scores["mask_AP"]
+                save_model(self.averaged, self.folder / "best.keras")
+                write_json(self.folder / "metrics.json", {"epoch": done, **metrics})
+        logs.update(scores)
+        now = time.monotonic()
+        logs["seconds"] = now - self.started
+        if now < self.next_save and done < self.progress.epochs:
+            return
+        save_model(self.averaged, self.folder / "last.keras")
+        state = dataclasses.replace(self.progress, epoch=done, seconds=logs["seconds"], best_ap=self.best_ap)
+        checkpoint.save_state(self.folder, trainer, state)
+        self.next_save = time.monotonic() + SAVE_SHARE * (time.monotonic() - now)
+
+
+class Results(keras.callbacks.Callback):
+    """results.csv: a header, and one row an epoch with everything in the logs. A resumed run goes on after
+    row `done`.
+
+    Not Keras' CSVLogger, which adds a column `val_...` of NA for every name.
+    """
+
+    def __init__(self, path: Path, done: int = 0):
+        super().__init__()
+        self.path = path
+        self.lines = []
+        if done and path.exists():
+            self.lines = path.read_text(encoding="utf-8").splitlines()[: done + 1]
+
+    def on_epoch_end(self, epoch, logs=None):
+        names = sorted(logs)
+        if not self.lines:
+            self.lines.append(",".join(["epoch", *names]))
+        self.lines.append(",".join([str(epoch), *(repr(float(logs[name])) for name in names)]))
+        write_text(self.path, "\n".join(self.lines) + "\n")
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """A loss that is no number ends the run before the state is overwritten, with a UsageError."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if logs and not math.isfinite(float(logs["loss"])):
+            raise UsageError(
+                f"the loss is {logs['loss']} at batch {batch}; the state of the last epoch is kept. "
+                "Try float32 precision or a smaller learning rate"
+            )
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """One live line with every loss and the time left; where there is no terminal, one line an epoch."""
+
+    def __init__(self, epochs: int, steps: int, done: int = 0):
+        super().__init__()
+        self.console = Console()
+        self.epochs, self.steps = epochs, steps
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=epochs * steps, completed=done * steps, losses="")
+        self.epoch = done
+
+    def on_train_begin(self, logs=None):
+        self.bar.start()
+
+    def on_train_end(self, logs=None):
+        self.bar.stop()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        description = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar.update(self.task, completed=epoch * self.steps, description=description)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.console.is_terminal and batch % 5 == 4:
+            self.bar.update(self.task, completed=self.epoch * self.steps + batch + 1, losses=self.text(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        line = f"epoch {epoch + 1}/{self.epochs}  {self.text(logs)}"
+        if not math.isnan(logs.get("mask_AP", math.nan)):
+            line += f"  box AP50 {logs['box_AP50']:.3f}"
+            line += f"  mask AP50 {logs['mask_AP50']:.3f}  mask AP {logs['mask_AP']:.3f}"
+        left = logs["seconds"] / (epoch + 1) * (self.epochs - epoch - 1)
+        self.console.print(f"{line}  {logs['seconds'] / 60:.1f} min, {left / 60:.1f} left", highlight=False)
+
+    @staticmethod
+    def text(logs) -> str:
+        parts = {"total": float(logs["loss"]), **loss_sums(logs)}
+        return " ".join(f"{name} {value:.3f}" for name, value in parts.items())

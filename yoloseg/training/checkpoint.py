@@ -1,0 +1,77 @@
+"""The state of a training, so that a killed one goes on: weights, optimiser, random state, where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+
+from yoloseg.errors import UsageError, WeightsError
+from yoloseg.files import atomic_write, write_json
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is. epoch: epochs done. best_ap: best mask AP so far, -1 before any evaluation.
+
+    random: state of the trainer's SeedGenerator, which Keras keeps out of weights files.
+    """
+
+    epoch: int
+    epochs: int
+    steps_per_epoch: int
+    seconds: float
+    best_ap: float
+    weights: str = ""
+    random: Sequence[int] = ()
+
+
+def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
+    """Writes weights and optimiser aside, then `state.json` that names them.
+
+    A kill at any moment leaves a whole state.
+    """
+    name = f"state-{progress.epoch:05d}.weights.h5"
+    with atomic_write(folder / name) as aside:
+        trainer.save_weights(aside)
+    random = keras.ops.convert_to_numpy(trainer.seed.state).tolist()
+    write_json(folder / STATE, asdict(progress) | {"weights": name, "random": random})
+    for old in folder.glob("state-*.weights.h5"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def read_progress(folder: Path) -> Progress:
+    """Raises UsageError when there is nothing to resume."""
+    path = folder / STATE
+    if not path.is_file():
+        raise UsageError(
+            f"{folder}: holds no {STATE}, so there is no run to resume; leave out --resume to start one"
+        )
+    try:
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: is not the state of a training: {error}") from error
+
+
+def load_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
+    """Restores weights, optimiser and random state. Raises WeightsError when they cannot be read."""
+    trainer.optimizer.build(trainer.trainable_variables)
+    path = folder / progress.weights
+    try:
+        trainer.load_weights(path)
+        trainer.seed.state.assign(progress.random)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: cannot resume from it: {error}") from error
+
+
+def remove_state(folder: Path) -> None:
+    """A finished run has nothing to resume."""
+    (folder / STATE).unlink(missing_ok=True)
+    for old in folder.glob("state-*.weights.h5"):
+        old.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""What a training is asked for, as the command's flags, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from yoloseg.errors import UsageError
+
+SHAPES_MINUTES = 7.0
+DEFAULT_EPOCHS = 100
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a network. Without any flag: size n on the built-in shapes, in under ten minutes on two cores."""
+
+    data: str = "shapes"
+    """A YAML file (keys train, val: {annotations: COCO JSON, images: folder}), or `shapes` (built in)."""
+    size: Literal["n", "s", "m", "l"] = "n"
+    """Size of the network; `l` is YOLOv4+1 as published."""
+    imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
+    """Network input, multiples of 32: one number for a square. Default 416; 192 256 for the shapes."""
+    epochs: int | None = None
+    """Passes over the training pictures; 100 if neither --epochs nor --minutes is given."""
+    minutes: float | None = None
+    """Train for this long instead: the number of steps is fixed from the speed measured at the start."""
+    batch: int | None = None
+    """Pictures a step; the recipe's if not given."""
+    recipe: Literal["default", "paper"] = "default"
+    """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours;
+    the two have not been measured against each other yet."""
+    weights: Path | None = None
+    """A .keras file to start from; layers that fit are loaded, the rest is listed."""
+    freeze: Literal["none", "backbone"] = "none"
+    """Leave these layers and their BatchNorm statistics as they are."""
+    anchors: Path | None = None
+    """Anchors that `yoloseg anchors` wrote; fitted to the training boxes if not given."""
+    seed: int = 0
+    """Of weights, order of pictures and augmentation."""
+    out: Path | None = None
+    """Run folder; runs/train, runs/train2, ... if not given."""
+    resume: bool = False
+    """Go on with the run in --out that was stopped."""
+    workers: int = 2
+    """Threads that read pictures."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Number format of the layers; weights and losses stay float32."""
+
+    def __post_init__(self):
+        if self.epochs is not None and self.minutes is not None:
+            raise UsageError("give --epochs or --minutes, not both")
+        for name in ("epochs", "minutes", "batch"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{name} must be above 0, got {value}")
+        if self.seed < 0 or self.workers < 0:
+            raise UsageError(f"--seed and --workers must not be negative, got {self.seed} and {self.workers}")
+        if self.resume and self.out is None:
+            raise UsageError("--resume needs --out, the folder of the run to go on with")
+        if len(self.imgsz) > 2 or any(side <= 0 or side % 32 for side in self.imgsz):
+            given = " ".join(map(str, self.imgsz))
+            raise UsageError(f"--imgsz must be one or two multiples of 32, got {given}")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network input."""
+        if not self.imgsz:
+            return (192, 256) if self.data == "shapes" else (416, 416)
+        return (self.imgsz[0], self.imgsz[-1])
+
+    @property
+    def duration(self) -> tuple[int | None, float | None]:
+        """(epochs, minutes), exactly one of them given."""
+        if self.epochs is None and self.minutes is None:
+            return (None, SHAPES_MINUTES) if self.data == "shapes" else (DEFAULT_EPOCHS, None)
+        return self.epochs, self.minutes

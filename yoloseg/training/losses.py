@@ -1,0 +1,109 @@
+"""Losses of one level and of the masks.
+
+Each comes with whether it had targets, so that an empty one counts for nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from yoloseg.modeling.boxes import ciou, decode, encode
+from yoloseg.training.recipes import Recipe
+from yoloseg.training.targets import Assignment
+
+LOSSES = ("box", "objectness", "class", "mask")
+
+
+def sigmoid_cross_entropy(logits, targets):
+    """Binary cross-entropy from logits, elementwise, finite for any finite logit."""
+    return ops.maximum(logits, 0.0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def smooth_l1(difference):
+    """Huber loss with delta 1 (Fast R-CNN, arXiv 1504.08083, eq. 3), elementwise."""
+    size = ops.abs(difference)
+    return ops.where(size < 1.0, 0.5 * ops.square(difference), size - 0.5)
+
+
+def masked_mean(values, mask):
+    """Mean of `values` where `mask` is 1 (same shape), and 1.0 or 0.0 for whether there was any."""
+    count = ops.sum(mask)
+    return ops.sum(values * mask) / ops.maximum(count, 1.0), ops.cast(count > 0, "float32")
+
+
+def pick(values, index):
+    """values [B, N, C] at index [B, M] -> [B, M, C]; index None means all in order."""
+    return values if index is None else ops.take_along_axis(values, index[..., None], axis=1)
+
+
+def box_loss(deltas, anchors: np.ndarray, assignment: Assignment, boxes, recipe: Recipe):
+    """Mean over foreground candidates, and their IoU-like quality.
+
+    deltas float32 [B, H * W * A, 4]; boxes float32 [B, G, 4]. Returns (loss, had targets, quality float32
+    [B, N] in 0..1 without gradient: the CIoU of predicted box and object).
+    """
+    anchors = anchors[None] if assignment.index is None else ops.take(anchors, assignment.index, axis=0)
+    deltas = pick(deltas, assignment.index)
+    goal = pick(boxes, assignment.matched)
+    quality = ciou(decode(deltas, anchors), goal)
+    if recipe.box_loss == "ciou":
+        each = 1.0 - quality
+    else:
+        each = ops.sum(smooth_l1(deltas - encode(goal, anchors)), axis=-1)
+    loss, had = masked_mean(each, assignment.positive)
+    return loss, had, ops.clip(ops.stop_gradient(quality), 0.0, 1.0)
+
+
+def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe: Recipe):
+    """Binary cross-entropy over all anchors that are not ignored, summed and divided by `foreground`.
+
+    logits float32 [B, H * W * A]; quality float32 [B, N] as `box_loss` returns it; foreground: number of
+    foreground candidates of all levels, at least 1. The sum over levels is thus the loss per object, whatever
+    the grid.
+    """
+    value = quality if recipe.objectness_target == "iou" else ops.ones_like(quality)
+    value = value * assignment.positive
+    count = logits.shape[1]
+    if assignment.index is None:
+        targets = value
+        positive = assignment.positive
+    else:
+        batch = ops.shape(logits)[0]
+        offset = ops.expand_dims(ops.arange(batch, dtype="int32") * count, -1)
+        flat = ops.reshape(assignment.index + offset, (-1,))
+        both = ops.stack([ops.reshape(value, (-1,)), ops.reshape(assignment.positive, (-1,))], -1)
+        both = ops.segment_max(both, flat, num_segments=batch * count)
+        both = ops.reshape(ops.maximum(both, 0.0), (-1, count, 2))  # empty segments hold the lowest float
+        targets, positive = both[..., 0], both[..., 1]
+    weight = 1.0 - assignment.ignore * (1.0 - positive)
+    return ops.sum(sigmoid_cross_entropy(logits, targets) * weight) / foreground
+
+
+def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes):
+    """Softmax cross-entropy, mean over candidates that learn the class.
+
+    logits float32 [B, H * W * A, K], or [B, H * W, K] when one set a cell is shared by its anchors; classes
+    [B, G].
+    """
+    index = assignment.index
+    if logits.shape[1] * anchors_per_cell == assignment.ignore.shape[1] and anchors_per_cell > 1:
+        index = np.arange(assignment.ignore.shape[1]) if index is None else index
+        index = ops.cast(index, "int32") // anchors_per_cell
+        if len(index.shape) == 1:
+            index = ops.zeros_like(assignment.matched) + index[None]
+    logits = pick(logits, index)
+    goal = ops.maximum(ops.take_along_axis(classes, assignment.matched, axis=1), 0)
+    chosen = ops.take_along_axis(logits, goal[..., None], axis=-1)[..., 0]
+    return masked_mean(ops.logsumexp(logits, axis=-1) - chosen, assignment.class_positive)
+
+
+def mask_losses(logits, targets, valid, levels, num_levels: int):
+    """Binary cross-entropy of the masks, mean over the ROIs of each level.
+
+    logits, targets: float32 [B, R, 28, 28]; valid float32 [B, R]; levels int32 [B, R], where each ROI came
+    from.
+    Returns a list of (loss, had targets), one a level.
+    """
+    each = ops.mean(sigmoid_cross_entropy(logits, targets), axis=(-2, -1))
+    return [masked_mean(each, valid * ops.cast(ops.equal(levels, i), "float32")) for i in range(num_levels)]

@@ -1,0 +1,57 @@
+"""The optimisers of the recipes, from Keras' own."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import ops
+
+from yoloseg.training.recipes import Recipe
+
+
+@keras.saving.register_keras_serializable(package="yoloseg")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to `peak` over `warmup` steps, then a half cosine to `final_rate` x peak at `steps`."""
+
+    def __init__(self, peak: float, warmup: int, steps: int, final_rate: float):
+        self.peak, self.warmup, self.steps, self.final_rate = peak, warmup, steps, final_rate
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rise = (step + 1.0) / max(self.warmup, 1)
+        done = ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
+        fall = self.final_rate + (1.0 - self.final_rate) * 0.5 * (1.0 + ops.cos(math.pi * done))
+        return self.peak * ops.where(step < self.warmup, rise, fall)
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps, "final_rate": self.final_rate}
+
+
+def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Optimizer:
+    """Optimizer for `steps` steps, with EMA weights whose memory is about a twentieth of the run.
+
+    "sgdw" is tensorflow-addons' SGDW: momentum 0.9, decay subtracted as wd x w, each gradient clipped by its
+    own norm.
+    "adamw" decays only kernels and clips the global norm. The balancing weights never decay.
+    """
+    rate = recipe.learning_rate
+    if recipe.cosine:
+        rate = WarmupCosine(rate, min(recipe.warmup_steps, max(steps // 5, 1)), steps, recipe.final_rate)
+    ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
+    if recipe.optimizer == "sgdw":
+        optimizer = keras.optimizers.SGD(
+            rate,
+            momentum=0.9,
+            weight_decay=recipe.weight_decay / recipe.learning_rate,
+            clipnorm=recipe.clipnorm,
+            **ema,
+        )
+        exempt = [trainer.balance.w]
+    else:
+        optimizer = keras.optimizers.AdamW(
+            rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm, **ema
+        )
+        exempt = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
+    optimizer.exclude_from_weight_decay(var_list=exempt)
+    return optimizer

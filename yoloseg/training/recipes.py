@@ -1,0 +1,108 @@
+"""Recipes: every choice of a training but the data and the size, one frozen dataclass an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Choices of targets, losses and optimiser.
+
+    assignment: "iou", an anchor belongs to the object with the largest IoU if it is >= foreground x
+        level_scale, is background below background x level_scale and is ignored in between; or "shape", an
+        object belongs to every anchor whose sides are within a factor of `shape_ratio`, at the cell of its
+        centre and the two nearest neighbours, on every level (several anchors for one object: YOLOv4, section
+        3.4).
+    box_loss: "smooth_l1" on the encoded deviations, or "ciou" on the decoded boxes.
+    objectness_target: "one", or "iou" of the predicted box with its object.
+    classes_at: "centroid", the class is learned at the cell of the object's centre only, by all of its
+        anchors; or "foreground", by every foreground anchor.
+    gains: how much the balanced terms of box, objectness, class and mask count; all 1 is the report's eq. 1.
+        A gain stays in force where a factor on the loss itself would be learned away.
+    rois: ROIs a picture that train the mask subnet; at most half are matched proposals, the rest jittered
+        boxes.
+    optimizer: "sgdw", decay subtracted as wd x w whatever the rate; or "adamw".
+    learning_rate is the peak, after `warmup_steps`; `cosine` brings it down to `final_rate` x peak.
+    """
+
+    name: str
+    anchors_per_level: int
+    classes_per_anchor: bool
+    assignment: Literal["iou", "shape"]
+    foreground: float
+    background: float
+    level_scale: tuple[float, float, float, float]
+    shape_ratio: float
+    box_loss: Literal["smooth_l1", "ciou"]
+    objectness_target: Literal["one", "iou"]
+    classes_at: Literal["centroid", "foreground"]
+    gains: tuple[float, float, float, float]
+    rois: int
+    optimizer: Literal["sgdw", "adamw"]
+    learning_rate: float
+    weight_decay: float
+    clipnorm: float
+    warmup_steps: int
+    cosine: bool
+    final_rate: float
+    batch: int
+    nms_iou: float
+    max_detections: int
+
+
+# What the report says and, where it is silent, what its authors' code does (design: YOLOv4+1). Constant rate.
+PAPER = Recipe(
+    name="paper",
+    anchors_per_level=10,
+    classes_per_anchor=True,
+    assignment="iou",
+    foreground=0.4,
+    background=0.3,
+    level_scale=(0.6, 0.8, 1.0, 1.2),
+    shape_ratio=4.0,
+    box_loss="smooth_l1",
+    objectness_target="one",
+    classes_at="centroid",
+    gains=(1.0, 1.0, 1.0, 1.0),
+    rois=8,
+    optimizer="sgdw",
+    learning_rate=1e-3,
+    weight_decay=1e-4,
+    clipnorm=5.0,
+    warmup_steps=0,
+    cosine=False,
+    final_rate=1.0,
+    batch=8,
+    nms_iou=0.3,
+    max_detections=50,
+)
+
+DEFAULT = Recipe(
+    name="default",
+    anchors_per_level=3,
+    classes_per_anchor=False,
+    assignment="shape",
+    foreground=0.4,
+    background=0.3,
+    level_scale=(0.6, 0.8, 1.0, 1.2),
+    shape_ratio=4.0,
+    box_loss="ciou",
+    objectness_target="iou",
+    classes_at="foreground",
+    gains=(1.0, 1.0, 4.0, 1.0),
+    rois=4,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    clipnorm=10.0,
+    warmup_steps=100,
+    cosine=True,
+    final_rate=0.02,
+    batch=4,
+    nms_iou=0.5,
+    max_detections=100,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, PAPER)}

@@ -1,0 +1,280 @@
+"""One training, from flags to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import yaml
+from rich.console import Console
+
+from yoloseg import __version__
+from yoloseg.data.anchor_fitting import Anchors, fit_anchors, letterboxed_sizes
+from yoloseg.data.datafile import load_datasets
+from yoloseg.data.loader import Loader
+from yoloseg.data.records import Dataset
+from yoloseg.data.samples import Flip
+from yoloseg.data.summary import summary
+from yoloseg.errors import DataError, UsageError
+from yoloseg.evaluation.evaluate_model import evaluate
+from yoloseg.evaluation.table import print_metrics
+from yoloseg.files import write_text
+from yoloseg.modeling.detector import Detector
+from yoloseg.modeling.network import YoloSeg, load_model
+from yoloseg.training import checkpoint
+from yoloseg.training.callbacks import Epochs, Results, ShowProgress, StopOnNaN, Watch
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.curves import save_curves
+from yoloseg.training.optimizers import build_optimizer
+from yoloseg.training.recipes import RECIPES, Recipe
+from yoloseg.training.samples_sheet import save_prediction_sheet
+from yoloseg.training.trainer import Trainer
+from yoloseg.training.transfer import freeze_backbone, transfer_weights
+
+TIMED_STEPS = 12     # steps whose median gives the speed, after the compiling ones
+
+
+def train(config: TrainConfig) -> Path:
+    """Trains and returns the run folder, which then holds best.keras, last.keras, config.yaml, results.csv,
+    metrics.json, curves.png, val_predictions.jpg and TensorBoard events.
+
+    Raises YolosegError for anything that is the user's to mend, before the first step.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        return _train(config)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _train(config: TrainConfig) -> Path:
+    console = Console(highlight=False)
+    recipe = RECIPES[config.recipe]
+    batch = config.batch or recipe.batch
+    folder = run_folder(config)
+    if config.resume:
+        progress = checkpoint.read_progress(folder)
+        check_same_run(config, folder)
+    datasets = load_datasets(config.data, ("train", "val"))
+    for dataset in datasets.values():
+        console.print(summary(dataset), markup=False)
+    for name, dataset in datasets.items():
+        if not any(not a.crowd for record in dataset.records for a in record.annotations):
+            raise DataError(f"{config.data}: {name} has no annotated object; there is nothing to {name}")
+    keras.utils.set_random_seed(config.seed)
+    model, anchors = build_model(config, recipe, datasets["train"], console)
+    loader = Loader(
+        datasets["train"],
+        config.input_size,
+        batch,
+        augment=[Flip()],
+        seed=config.seed,
+        workers=config.workers,
+    )
+    trainer = Trainer(model, recipe, config.seed)
+    if config.resume:
+        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch)
+        checkpoint.load_state(folder, trainer, progress)
+        console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
+    else:
+        epochs, minutes = config.duration
+        steps = len(loader)
+        if minutes is not None:
+            seconds = seconds_per_step(trainer, recipe, loader)
+            epochs, steps = plan(minutes, seconds, len(loader))
+            fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
+            console.print(f"{seconds:.3f} s a step: {fill}")
+        compile_trainer(trainer, recipe, epochs * steps)
+        progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
+        write_config(folder, config, recipe, batch, anchors, progress)
+    fit(trainer, loader, datasets["val"], folder, progress)
+    finish(folder, datasets["val"], console)
+    return folder
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """The folder of this run, made and writable. Raises UsageError rather than write over another run."""
+    if config.out is None:
+        names = ["train", *(f"train{i}" for i in range(2, 10_000))]
+        folder = next(Path("runs") / name for name in names if not (Path("runs") / name).exists())
+    else:
+        folder = config.out
+        marks = ("config.yaml", "last.keras", checkpoint.STATE)
+        if not config.resume and any((folder / name).exists() for name in marks):
+            raise UsageError(f"{folder}: holds a run already; name another --out, or resume it by --resume")
+    write_text(folder / ".writable", "")
+    (folder / ".writable").unlink()
+    return folder
+
+
+def build_model(
+    config: TrainConfig, recipe: Recipe, dataset: Dataset, console: Console
+) -> tuple[YoloSeg, Anchors | None]:
+    """A network for the data: fresh, or started from --weights.
+
+    Anchors are those of --anchors, else of the weights (then None is returned for them), else fitted.
+    """
+    start = load_model(config.weights) if config.weights else None
+    if start is not None and start.size != config.size:
+        raise UsageError(f"{config.weights} is of size {start.size}; give --size {start.size}")
+    anchors = None
+    if start is not None and config.anchors is None:
+        sizes, classes_per_anchor = start.anchors, start.classes_per_anchor
+        console.print(f"anchors and head layout of {config.weights}")
+    else:
+        classes_per_anchor = recipe.classes_per_anchor
+        if config.anchors is not None:
+            anchors = Anchors.from_json(config.anchors)
+            if tuple(anchors.imgsz) != config.input_size:
+                raise UsageError(
+                    f"{config.anchors} was fitted at {anchors.imgsz}, this training is at {config.input_size}"
+                )
+        else:
+            boxes = letterboxed_sizes(dataset, config.input_size)
+            anchors = fit_anchors(
+                boxes,
+                recipe.anchors_per_level,
+                imgsz=config.input_size,
+                seed=config.seed,
+                source=dataset.name,
+            )
+        sizes = anchors.sizes
+        console.print(
+            f"anchors: {anchors.per_level} a level, mean best IoU {anchors.mean_best_iou:.3f}, "
+            f"recall {anchors.recall50:.3f} at 0.5, {anchors.recall70:.3f} at 0.7"
+        )
+    model = YoloSeg(
+        config.size,
+        dataset.classes,
+        sizes,
+        config.input_size,
+        classes_per_anchor=classes_per_anchor,
+        nms_iou=recipe.nms_iou,
+    )
+    if start is not None:
+        console.print(str(transfer_weights(start, model)), markup=False)
+    if config.freeze == "backbone":
+        console.print(f"frozen: {freeze_backbone(model)} layers of the backbone")
+    return model, anchors
+
+
+def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int) -> None:
+    """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
+    optimizer = build_optimizer(recipe, trainer, steps)
+    trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+
+
+def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader) -> float:
+    """Median seconds of a step, data included. Weights, statistics and random state are put back."""
+    before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
+    compile_trainer(trainer, recipe, 1000)
+    seconds = []
+    for step in range(TIMED_STEPS + 3):
+        start = time.perf_counter()
+        trainer.train_on_batch(loader[step % len(loader)])
+        seconds.append(time.perf_counter() - start)
+    trainer.reset_metrics()
+    trainer.optimizer = None
+    for variable, value in zip(trainer.variables, before, strict=True):
+        variable.assign(value)
+    return float(np.median(seconds[3:]))
+
+
+def plan(minutes: float, seconds: float, steps_per_epoch: int) -> tuple[int, int]:
+    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one."""
+    steps = max(1, int(minutes * 60 / seconds))
+    return (steps // steps_per_epoch, steps_per_epoch) if steps >= steps_per_epoch else (1, steps)
+
+
+def fit(trainer: Trainer, loader: Loader, val: Dataset, folder: Path, progress: checkpoint.Progress) -> None:
+    """Keras' fit, with our callbacks before Keras' own loggers."""
+    averaged = float32_copy(trainer.yoloseg)
+    detector = Detector(averaged)
+
+    def measure(model: YoloSeg) -> dict:
+        return evaluate(model, val, detector=detector, progress=False)
+
+    evaluations = min(10, max(2, progress.epochs // 5))  # the last one included
+    every = -(-progress.epochs // evaluations)
+    callbacks = [
+        Epochs(loader),
+        StopOnNaN(),
+        Watch(averaged, measure, folder, progress, every),
+        ShowProgress(progress.epochs, progress.steps_per_epoch, progress.epoch),
+        Results(folder / "results.csv", progress.epoch),
+        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+    ]
+    with loader.data_errors():
+        trainer.fit(
+            loader,
+            epochs=progress.epochs,
+            initial_epoch=progress.epoch,
+            steps_per_epoch=progress.steps_per_epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
+
+
+def float32_copy(model: YoloSeg) -> YoloSeg:
+    """A second network of the same configuration, in float32 whatever the precision of training."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return YoloSeg.from_config(model.get_config())
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def finish(folder: Path, val: Dataset, console: Console) -> None:
+    """Draws what best.keras sees and prints its metrics; from here on there is nothing to resume."""
+    model = load_model(folder / "best.keras")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    save_prediction_sheet(model, val, folder / "val_predictions.jpg")
+    save_curves(folder / "results.csv", folder / "curves.png")
+    checkpoint.remove_state(folder)
+    print_metrics(metrics, console)
+    threshold = f"its score threshold, {model.score_threshold:.3f}, has the best mask F1"
+    console.print(f"best.keras is of epoch {metrics['epoch']}; {threshold}")
+    console.print(f"written to {folder}; look at {folder / 'val_predictions.jpg'}")
+
+
+def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, anchors, progress) -> None:
+    """Everything the run was made with, for people and for --resume."""
+    flags = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+    flags["imgsz"] = list(config.input_size)
+    document = {
+        "flags": flags,
+        "batch": batch,
+        "epochs": progress.epochs,
+        "steps_per_epoch": progress.steps_per_epoch,
+        "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()},
+        "anchors": [list(map(list, level)) for level in anchors.sizes] if anchors else "of the weights",
+        "versions": {
+            "yoloseg": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "python": platform.python_version(),
+        },
+    }
+    write_text(folder / "config.yaml", yaml.safe_dump(document, sort_keys=False))
+
+
+def check_same_run(config: TrainConfig, folder: Path) -> None:
+    """Raises UsageError when --resume comes with other flags than the run was started with."""
+    flags = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["flags"]
+    now = {"imgsz": list(config.input_size)}
+    for field in dataclasses.fields(config):
+        if field.name not in ("imgsz", "out", "resume", "workers"):
+            value = getattr(config, field.name)
+            now[field.name] = str(value) if isinstance(value, Path) else value
+    other = [name for name, value in now.items() if flags.get(name) != value]
+    if other:
+        was = ", ".join(f"--{name} {flags.get(name)}" for name in other)
+        raise UsageError(f"{folder} was started with {was}; resume it with the same flags")
