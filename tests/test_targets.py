@@ -27,12 +27,12 @@ OBJECTS = 4
 
 @st.composite
 def ground_truth(draw):
-    """boxes float32 [1, 4, 4] on a grid of 1/3 pixel (so that few ties arise), classes int32 [1, 4]."""
+    """boxes float32 [1, 4, 4] on a grid of 1/4 pixel (so that few ties arise), classes int32 [1, 4]."""
     boxes = np.zeros((OBJECTS, 4), np.float32)
     labels = np.full(OBJECTS, -1, np.int32)
     for i in range(OBJECTS):
-        x = sorted(draw(st.integers(0, 3 * WIDTH)) / 3 for _ in range(2))
-        y = sorted(draw(st.integers(0, 3 * HEIGHT)) / 3 for _ in range(2))
+        x = sorted(draw(st.integers(0, 4 * WIDTH)) / 4 for _ in range(2))
+        y = sorted(draw(st.integers(0, 4 * HEIGHT)) / 4 for _ in range(2))
         labels[i] = draw(st.sampled_from([-2, -1, 0, 1, 2]))
         if labels[i] != -1:
             boxes[i] = x[0], y[0], x[1], y[1]
@@ -206,7 +206,7 @@ def expected_by_shape(boxes, classes, level: int, recipe) -> dict[tuple[int, int
 @settings(max_examples=40, deadline=None)
 @given(ground_truth(), st.sampled_from(["centroid", "foreground"]))
 def test_by_shape_equals_the_loop(truth, classes_at):
-    # A ratio no two sides on a grid of 1/3 pixel have, so that nothing is a matter of rounding.
+    # A ratio no two sides on a grid of 1/4 pixel have, so that nothing is a matter of rounding.
     check_by_shape(*truth, replace(DEFAULT, classes_at=classes_at, shape_ratio=3.9371))
 
 

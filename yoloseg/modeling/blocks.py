@@ -7,6 +7,11 @@ from keras import layers
 
 # Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
 BATCH_NORM_EPSILON = 1e-6
+# The network is 60 convolutions deep with few shortcuts. Started as usual (gamma 1, beta 0), BatchNorm makes
+# gradients grow a thousandfold from the heads to the stem (Yang et al., arXiv 1902.08129) and drown in noise;
+# activations that start nearer to linear, and branches that start small, keep them level.
+START_BETA = 0.5
+BRANCH_GAMMA = 0.3
 # Half-life of 23 steps: short trainings still end with statistics of their last weights.
 BATCH_NORM_MOMENTUM = 0.97
 
@@ -18,8 +23,11 @@ def activation(x, act: str, name: str):
     return layers.Activation(act, name=name)(x)
 
 
-def conv(x, filters: int, kernel: int, *, act: str, name: str, stride: int = 1):
-    """Convolution, BatchNorm, activation. Stride 2 pads one row and column at top-left, as Darknet."""
+def conv(x, filters: int, kernel: int, *, act: str, name: str, stride: int = 1, gamma: float = 1.0):
+    """Convolution, BatchNorm, activation. Stride 2 pads one row and column at top-left, as Darknet.
+
+    gamma: what BatchNorm's gamma starts from.
+    """
     padding = "same"
     if stride == 2:
         x = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_pad")(x)
@@ -27,8 +35,13 @@ def conv(x, filters: int, kernel: int, *, act: str, name: str, stride: int = 1):
     x = layers.Conv2D(
         filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
-    norm = {"epsilon": BATCH_NORM_EPSILON, "momentum": BATCH_NORM_MOMENTUM}
-    x = layers.BatchNormalization(**norm, name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(
+        epsilon=BATCH_NORM_EPSILON,
+        momentum=BATCH_NORM_MOMENTUM,
+        beta_initializer=keras.initializers.Constant(START_BETA),
+        gamma_initializer=keras.initializers.Constant(gamma),
+        name=f"{name}_bn",
+    )(x)
     return activation(x, act, f"{name}_act")
 
 
@@ -43,7 +56,7 @@ def csp_stage(x, filters: int, *, split: int, repeats: int, act: str, name: str,
     x = conv(x, split, 1, act=act, name=f"{name}_split")
     for i in range(repeats):
         y = conv(x, hidden or split, 1, act=act, name=f"{name}_res{i}_a")
-        y = conv(y, split, 3, act=act, name=f"{name}_res{i}_b")
+        y = conv(y, split, 3, act=act, name=f"{name}_res{i}_b", gamma=BRANCH_GAMMA)
         x = layers.Add(name=f"{name}_res{i}")([x, y])
     x = conv(x, split, 1, act=act, name=f"{name}_close")
     x = layers.Concatenate(name=f"{name}_concat")([x, shortcut])

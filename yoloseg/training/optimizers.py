@@ -7,7 +7,11 @@ import math
 import keras
 from keras import ops
 
+from yoloseg.training.muon import Muon
 from yoloseg.training.recipes import Recipe
+
+# Kernels at the ends of the network, and the fully connected branch, too large a matrix to be made orthogonal.
+BY_ADAM = ("stem", "_boxes", "_objectness", "_classes", "_logits", "mask_b_dense", "balance")
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")
@@ -33,12 +37,14 @@ def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Opt
 
     "sgdw" is tensorflow-addons' SGDW: momentum 0.9, decay subtracted as wd x w, each gradient clipped by its
     own norm.
-    "adamw" decays only kernels and clips the global norm. The balancing weights never decay.
+    "adamw" and "muon" (`yoloseg.training.muon`) decay only kernels and clip the global norm. The balancing
+    weights never decay.
     """
     rate = recipe.learning_rate
     if recipe.cosine:
         rate = WarmupCosine(rate, min(recipe.warmup_steps, max(steps // 5, 1)), steps, recipe.final_rate)
     ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
+    vectors = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
     if recipe.optimizer == "sgdw":
         optimizer = keras.optimizers.SGD(
             rate,
@@ -48,10 +54,19 @@ def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Opt
             **ema,
         )
         exempt = [trainer.balance.w]
-    else:
+    elif recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(
             rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm, **ema
         )
-        exempt = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
+        exempt = vectors
+    else:
+        optimizer = Muon(
+            rate,
+            adam_names=BY_ADAM,
+            weight_decay=recipe.weight_decay,
+            global_clipnorm=recipe.clipnorm,
+            **ema,
+        )
+        exempt = vectors
     optimizer.exclude_from_weight_decay(var_list=exempt)
     return optimizer

@@ -23,7 +23,7 @@ class Recipe:
         A gain stays in force where a factor on the loss itself would be learned away.
     rois: ROIs a picture that train the mask subnet; at most half are matched proposals, the rest jittered
         boxes.
-    optimizer: "sgdw", decay subtracted as wd x w whatever the rate; or "adamw".
+    optimizer: "sgdw", decay subtracted as wd x w whatever the rate; "adamw"; or "muon".
     learning_rate is the peak, after `warmup_steps`; `cosine` brings it down to `final_rate` x peak.
     """
 
@@ -40,7 +40,7 @@ class Recipe:
     classes_at: Literal["centroid", "foreground"]
     gains: tuple[float, float, float, float]
     rois: int
-    optimizer: Literal["sgdw", "adamw"]
+    optimizer: Literal["sgdw", "adamw", "muon"]
     learning_rate: float
     weight_decay: float
     clipnorm: float
@@ -91,10 +91,10 @@ DEFAULT = Recipe(
     box_loss="ciou",
     objectness_target="iou",
     classes_at="foreground",
-    gains=(1.0, 1.0, 4.0, 1.0),
+    gains=(8.0, 1.0, 2.0, 4.0),
     rois=4,
-    optimizer="adamw",
-    learning_rate=1e-3,
+    optimizer="muon",
+    learning_rate=5e-3,
     weight_decay=0.05,
     clipnorm=10.0,
     warmup_steps=100,

@@ -1,0 +1,101 @@
+"""Muon: momentum whose steps are made orthogonal, layer by layer.
+
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; scaled as in arXiv 2502.16982,
+section 2.2.
+
+Keras' own Muon leaves every convolution to Adam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of x <- a x + (b xx' + c (xx')^2) x
+
+
+def orthogonal(matrix, steps: int = 5):
+    """About the nearest matrix with orthonormal rows or columns: [M, N] -> [M, N].
+
+    Singular values come to about 0.7..1.2.
+    """
+    rows, columns = matrix.shape
+    x = ops.transpose(matrix) if rows > columns else matrix
+    x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(steps):
+        gram = ops.matmul(x, ops.transpose(x))
+        x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
+    return ops.transpose(x) if rows > columns else x
+
+
+@keras.saving.register_keras_serializable(package="yoloseg")
+class Muon(keras.optimizers.Optimizer):
+    """Kernels of two and more dimensions step orthogonally, as matrices [all but the last, last]; everything
+    else, and kernels whose path holds a word of `adam_names`, by Adam at `adam_rate` x the learning rate.
+
+    Decay (keras' `weight_decay`) is decoupled: w -= learning rate x decay x w.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        momentum: float = 0.95,
+        adam_rate: float = 0.5,
+        adam_names: Sequence[str] = (),
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        name: str = "muon",
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum, self.adam_rate, self.adam_names = momentum, adam_rate, tuple(adam_names)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def build(self, variables):
+        """Momentum for every variable, a second moment for those that Adam moves."""
+        if self.built:
+            return
+        super().build(variables)
+        self.moments = [self.add_variable_from_reference(v, name="momentum") for v in variables]
+        self.velocities = [
+            self.add_variable_from_reference(v, name="velocity") if self.by_adam(v) else None
+            for v in variables
+        ]
+
+    def by_adam(self, variable) -> bool:
+        return len(variable.shape) < 2 or any(word in variable.path for word in self.adam_names)
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        moment, velocity = self.moments[index], self.velocities[index]
+        rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
+        if velocity is None:
+            self.assign(moment, self.momentum * moment + gradient)
+            shape = tuple(variable.shape)
+            rows = math.prod(shape[:-1])
+            step = orthogonal(ops.reshape(gradient + self.momentum * moment, (rows, shape[-1])))
+            # The size of Adam's steps: a root mean square of 0.2.
+            size = 0.2 * math.sqrt(max(rows, shape[-1]))
+            self.assign_sub(variable, rate * size * ops.reshape(step, shape))
+            return
+        count = ops.cast(self.iterations + 1, variable.dtype)
+        self.assign(moment, self.beta_1 * moment + (1 - self.beta_1) * gradient)
+        self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * ops.square(gradient))
+        size = ops.sqrt(velocity / (1 - ops.power(self.beta_2, count))) + self.epsilon
+        step = moment / (1 - ops.power(self.beta_1, count)) / size
+        self.assign_sub(variable, self.adam_rate * rate * step)
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "adam_rate": self.adam_rate,
+            "adam_names": list(self.adam_names),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
