@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of x <- a x + (b xx' + c (xx')^2) x
@@ -20,16 +21,20 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of x <- a x + (b xx' + c (x
 def orthogonal(matrix, steps: int = 5):
     """About the nearest matrix with orthonormal rows or columns: [M, N] -> [M, N].
 
-    Singular values come to about 0.7..1.2.
+    Singular values come to about 0.7..1.2. The iteration runs on the Gram matrix of the shorter side, and what it
+    multiplied up to is applied once: for long matrices a fifth of the work.
     """
     rows, columns = matrix.shape
-    x = ops.transpose(matrix) if rows > columns else matrix
-    x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
+    x = matrix / (ops.sqrt(ops.sum(ops.square(matrix))) + 1e-7)
+    gram = ops.matmul(x, ops.transpose(x)) if rows <= columns else ops.matmul(ops.transpose(x), x)
     a, b, c = NEWTON_SCHULZ
+    one = np.eye(min(rows, columns), dtype="float32")
+    product = None
     for _ in range(steps):
-        gram = ops.matmul(x, ops.transpose(x))
-        x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
-    return ops.transpose(x) if rows > columns else x
+        factor = a * one + b * gram + c * ops.matmul(gram, gram)
+        product = factor if product is None else ops.matmul(factor, product)
+        gram = ops.matmul(factor, ops.matmul(gram, factor))
+    return ops.matmul(product, x) if rows <= columns else ops.matmul(x, product)
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")
