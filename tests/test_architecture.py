@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from yoloseg.modeling.architecture import LEVELS, build_mask_subnet, build_network
 from yoloseg.modeling.blocks import BATCH_NORM_EPSILON, conv
@@ -248,6 +249,32 @@ def test_rectangular_input_runs():
         for values in outputs[level].values():
             assert tuple(values.shape[1:3]) == (480 // stride, 640 // stride)
             assert np.isfinite(np.asarray(values)).all()
+
+
+def relative_gradients(net, names) -> list[float]:
+    """Size of the gradient of a random sum of all outputs, in training mode, over the size of the kernel."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 96, 96, 3)).astype("float32")
+    kernels = [net.get_layer(name).kernel for name in names]
+    with tf.GradientTape() as tape:
+        outputs = [values for level in LEVELS for values in net(images, training=True)[level].values()]
+        total = sum(keras.ops.mean(v * rng.normal(size=v.shape).astype("float32")) for v in outputs)
+    gradients = tape.gradient(total, [kernel.value for kernel in kernels])
+    return [float(np.linalg.norm(g) / np.linalg.norm(k)) for g, k in zip(gradients, kernels, strict=True)]
+
+
+def test_gradients_start_level():
+    """From the last convolutions to the first: with BatchNorm as Keras starts it they grow a thousandfold."""
+    keras.utils.set_random_seed(0)
+    names = ["csp1_down_conv", "csp3_down_conv", "spp_in0_conv", "P3_mix2_conv", "N5_mix2_conv"]
+    net = build_network(SIZES["n"], 3, 5, False)
+    level = relative_gradients(net, names)
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(np.ones(layer.gamma.shape))
+            layer.beta.assign(np.zeros(layer.beta.shape))
+    usual = relative_gradients(net, names)
+    assert max(level) / min(level) < 0.1 * max(usual) / min(usual), (level, usual)
 
 
 def test_one_class_needs_no_class_logits():

@@ -72,8 +72,9 @@ def shrunk(recipe) -> dict[str, float]:
     return factors
 
 
-def test_adamw_decays_kernels_only():
-    recipe = replace(DEFAULT, warmup_steps=0, cosine=False)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_only_kernels_decay(optimizer):
+    recipe = replace(DEFAULT, optimizer=optimizer, warmup_steps=0, cosine=False)
     expected = 1 - recipe.learning_rate * recipe.weight_decay
     factors = shrunk(recipe)
     assert len(factors) == 9
