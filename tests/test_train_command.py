@@ -18,8 +18,10 @@ import yoloseg
 from yoloseg import train as command
 from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.shapes import load_shapes
+from yoloseg.errors import UsageError
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.training import run as run_module
+from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
 
 EPOCHS = 3
@@ -231,6 +233,15 @@ def refused(capsys, *flags: str) -> str:
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "Traceback" not in said
     return said
+
+
+def test_a_run_stopped_in_its_first_epoch_can_be_started_again(tmp_path):
+    (tmp_path / "config.yaml").write_text("flags: {}")
+    config = TrainConfig(out=tmp_path)
+    assert run_module.run_folder(config) == tmp_path
+    (tmp_path / "last.keras").write_bytes(b"")
+    with pytest.raises(UsageError, match="holds a run already"):
+        run_module.run_folder(config)
 
 
 def test_flags_that_cannot_be(capsys, data, tmp_path):

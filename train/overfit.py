@@ -1,6 +1,6 @@
 """Does the network learn at all? Trains on the first pictures of a COCO file and scores itself on the same.
 
-    python train/overfit.py --annotations instances.json --images FOLDER --pictures 16 --minutes 10
+    python train/overfit.py --annotations instances.json --images FOLDER --pictures 16
 
 No score yet.
 """
@@ -27,9 +27,9 @@ class Options:
     """Folder its file names are relative to."""
     pictures: int = 16
     """How many pictures, in the file's order."""
-    minutes: float = 10
-    """How long to train."""
-    batch: int = 8
+    epochs: int = 200
+    """How often each picture is seen."""
+    batch: int = 4
     """Pictures a step."""
     out: Path = Path("runs/overfit")
     """Run folder."""
@@ -50,4 +50,4 @@ def write_subset(options: Options) -> Path:
 if __name__ == "__main__":
     options = tyro.cli(Options)
     data = write_subset(options)
-    train(TrainConfig(data=str(data), minutes=options.minutes, batch=options.batch, out=options.out))
+    train(TrainConfig(data=str(data), epochs=options.epochs, batch=options.batch, out=options.out))
