@@ -1,4 +1,4 @@
-"""For all tests: TensorFlow traces without its graph rewriting, which takes longer than the tests' few steps."""
+"""For all tests: TensorFlow without its graph rewriting, which takes longer than the few steps of a test."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Muon against NumPy: its orthogonal steps, Keras' Adam for the rest, and the round trip of its configuration."""
+"""Muon: its orthogonal steps against NumPy, the others against Keras' Adam, its configuration there and back."""
 
 import keras
 import numpy as np
@@ -58,7 +58,8 @@ def test_steps_of_a_kernel_equal_the_loop():
         expected = expected * (1 - 0.05 * 0.1)
         moment = 0.9 * moment + gradient
         expected = expected - 0.05 * 0.2 * 6.0 * numpy_iteration((gradient + 0.9 * moment).T).T
-        optimizer.apply([keras.ops.convert_to_tensor(gradient.reshape(3, 3, 4, 6).astype(np.float32))], [kernel])
+        gradient = gradient.reshape(3, 3, 4, 6).astype(np.float32)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [kernel])
     found = keras.ops.convert_to_numpy(kernel).reshape(36, 6)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     step = found - keras.ops.convert_to_numpy(variable((3, 3, 4, 6), "kernel")).reshape(36, 6)

@@ -197,8 +197,8 @@ print("RESULT" + json.dumps(result))
 
 
 def test_jax_gives_the_same_losses_and_trains(tmp_path):
-    """From the same weights, batch and ROIs (their choice is random), every loss of both recipes agrees; and ten
-    steps of `fit` there move every weight and bring the loss down."""
+    """From the same weights, batch and ROIs (their choice is random), every loss of both recipes agrees; and
+    ten steps of `fit` there move every weight and bring the loss down."""
     batch = make_batch()
     np.savez(tmp_path / "batch.npz", **batch)
     expected = {}

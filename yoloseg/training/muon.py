@@ -21,8 +21,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of x <- a x + (b xx' + c (x
 def orthogonal(matrix, steps: int = 5):
     """About the nearest matrix with orthonormal rows or columns: [M, N] -> [M, N].
 
-    Singular values come to about 0.7..1.2. The iteration runs on the Gram matrix of the shorter side, and what it
-    multiplied up to is applied once: for long matrices a fifth of the work.
+    Singular values come to about 0.7..1.2. The iteration runs on the Gram matrix of the shorter side, and the
+    product of its factors is applied once: half the time of iterating on the matrix itself.
     """
     rows, columns = matrix.shape
     x = matrix / (ops.sqrt(ops.sum(ops.square(matrix))) + 1e-7)

@@ -10,7 +10,7 @@ from keras import ops
 from yoloseg.training.muon import Muon
 from yoloseg.training.recipes import Recipe
 
-# Kernels at the ends of the network, and the fully connected branch, too large a matrix to be made orthogonal.
+# Kernels at the ends of the network, and the fully connected branch: too large to be made orthogonal.
 BY_ADAM = ("stem", "_boxes", "_objectness", "_classes", "_logits", "mask_b_dense", "balance")
 
 

@@ -165,8 +165,11 @@ def build_model(
 
 
 def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int) -> None:
-    """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster. TensorFlow's graph rewriting is
-    switched off for the process: it takes twenty seconds and makes no step faster."""
+    """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster.
+
+    TensorFlow's graph rewriting is switched off for the process: it takes twenty seconds and makes no step
+    faster.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
