@@ -1,4 +1,4 @@
-"""Muon: its orthogonal steps against NumPy, the others against Keras' Adam, its configuration there and back."""
+"""Muon: its orthogonal steps against NumPy, its others against Keras' Adam, its configuration round trip."""
 
 import keras
 import numpy as np
