@@ -15,6 +15,7 @@ from yoloseg.training.balance import LossBalance
 from yoloseg.training.losses import (
     box_loss,
     class_loss,
+    class_shift,
     mask_losses,
     objectness_loss,
     sigmoid_cross_entropy,
@@ -158,6 +159,19 @@ def test_class_loss_is_softmax_cross_entropy_of_the_matched_object(per_anchor, d
         each.append(np.log(np.exp(row).sum()) - row[CLASSES[b, int(found.matched[b, n])]])
     loss, had = class_loss(ops.convert_to_tensor(logits), 2, found, CLASSES)
     assert value(loss) == pytest.approx(np.mean(each), rel=1e-5) and value(had) == 1
+
+
+def test_rare_classes_are_made_up_for():
+    """The shift is the log of each class's share; an unseen one counts as one object; logits move by it."""
+    shift = class_shift([30, 10, 0], 0.5)
+    np.testing.assert_allclose(shift, 0.5 * np.log(np.array([30, 10, 1]) / 41), rtol=1e-6)
+    np.testing.assert_array_equal(class_shift([30, 10, 0], 0.0), 0)
+    found = candidates(SPARSE.index, SPARSE.matched, np.ones((2, 5)), np.ones((2, 5)))
+    logits = RNG.normal(0, 2, (2, COUNT, 3)).astype(np.float32)
+    with_shift, _ = class_loss(ops.convert_to_tensor(logits), 2, found, CLASSES, shift)
+    moved, _ = class_loss(ops.convert_to_tensor(logits + shift), 2, found, CLASSES)
+    plain, _ = class_loss(ops.convert_to_tensor(logits), 2, found, CLASSES)
+    assert value(with_shift) == pytest.approx(value(moved), rel=1e-6) != value(plain)
 
 
 def test_mask_losses_are_split_by_level():

@@ -80,11 +80,21 @@ def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe:
     return ops.sum(sigmoid_cross_entropy(logits, targets) * weight) / foreground
 
 
-def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes):
-    """Softmax cross-entropy, mean over candidates that learn the class.
+def class_shift(counts, strength: float) -> np.ndarray:
+    """What is added to the class logits in training: strength x log of each class's share of the objects.
+
+    Logit adjustment (Menon et al., arXiv 2007.07314, section 4.2): the network need not learn that some
+    classes are rare, and finds those too. counts: objects a class, [K]; classes without any count as one.
+    """
+    counts = np.maximum(np.asarray(counts, np.float64), 1.0)
+    return (strength * np.log(counts / counts.sum())).astype(np.float32)
+
+
+def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes, shift=0.0):
+    """Softmax cross-entropy of logits + shift, mean over candidates that learn the class.
 
     logits float32 [B, H * W * A, K], or [B, H * W, K] when one set a cell is shared by its anchors; classes
-    [B, G].
+    [B, G]; shift: float32 [K] as `class_shift` gives it, or 0.
     """
     index = assignment.index
     if logits.shape[1] * anchors_per_cell == assignment.ignore.shape[1] and anchors_per_cell > 1:
@@ -92,7 +102,7 @@ def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes):
         index = ops.cast(index, "int32") // anchors_per_cell
         if len(index.shape) == 1:
             index = ops.zeros_like(assignment.matched) + index[None]
-    logits = pick(logits, index)
+    logits = pick(logits, index) + shift
     goal = ops.maximum(ops.take_along_axis(classes, assignment.matched, axis=1), 0)
     chosen = ops.take_along_axis(logits, goal[..., None], axis=-1)[..., 0]
     return masked_mean(ops.logsumexp(logits, axis=-1) - chosen, assignment.class_positive)

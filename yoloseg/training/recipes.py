@@ -19,6 +19,7 @@ class Recipe:
     objectness_target: "one", or "iou" of the predicted box with its object.
     classes_at: "centroid", the class is learned at the cell of the object's centre only, by all of its
         anchors; or "foreground", by every foreground anchor.
+    logit_adjustment: strength of `losses.class_shift`, which makes up for rare classes; 0 for none.
     gains: how much the balanced terms of box, objectness, class and mask count; all 1 is the report's eq. 1.
         A gain stays in force where a factor on the loss itself would be learned away.
     rois: ROIs a picture that train the mask subnet; at most half are matched proposals, the rest jittered
@@ -38,6 +39,7 @@ class Recipe:
     box_loss: Literal["smooth_l1", "ciou"]
     objectness_target: Literal["one", "iou"]
     classes_at: Literal["centroid", "foreground"]
+    logit_adjustment: float
     gains: tuple[float, float, float, float]
     rois: int
     optimizer: Literal["sgdw", "adamw", "muon"]
@@ -65,6 +67,7 @@ PAPER = Recipe(
     box_loss="smooth_l1",
     objectness_target="one",
     classes_at="centroid",
+    logit_adjustment=0.0,
     gains=(1.0, 1.0, 1.0, 1.0),
     rois=8,
     optimizer="sgdw",
@@ -87,14 +90,15 @@ DEFAULT = Recipe(
     foreground=0.4,
     background=0.3,
     level_scale=(0.6, 0.8, 1.0, 1.2),
-    shape_ratio=4.0,
+    shape_ratio=2.0,
     box_loss="ciou",
     objectness_target="iou",
     classes_at="foreground",
+    logit_adjustment=1.0,
     gains=(8.0, 1.0, 2.0, 4.0),
     rois=4,
     optimizer="muon",
-    learning_rate=5e-3,
+    learning_rate=1e-2,
     weight_decay=0.05,
     clipnorm=10.0,
     warmup_steps=100,

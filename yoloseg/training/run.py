@@ -19,7 +19,7 @@ from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
 from yoloseg.data.samples import Flip
-from yoloseg.data.summary import summary
+from yoloseg.data.summary import count_instances, summary
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.evaluate_model import evaluate
 from yoloseg.evaluation.table import print_metrics
@@ -77,7 +77,7 @@ def _train(config: TrainConfig) -> Path:
         seed=config.seed,
         workers=config.workers,
     )
-    trainer = Trainer(model, recipe, config.seed)
+    trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
     if config.resume:
         compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch)
         checkpoint.load_state(folder, trainer, progress)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 from yoloseg.modeling.architecture import LEVELS, STRIDES
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.modeling.roi_align import crop_masks
 from yoloseg.training.balance import LossBalance
-from yoloseg.training.losses import LOSSES, box_loss, class_loss, mask_losses, objectness_loss
+from yoloseg.training.losses import LOSSES, box_loss, class_loss, class_shift, mask_losses, objectness_loss
 from yoloseg.training.recipes import Recipe
 from yoloseg.training.rois import sample_rois
 from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor
@@ -23,12 +24,17 @@ class Trainer(keras.Model):
     Inputs, one dict a batch: images uint8 [B, h, w, 3]; boxes float32 [B, G, 4] xyxy in pixels of the network
     input; classes int32 [B, G] (>= 0 an object, -1 an empty slot, -2 a crowd region); masks uint8
     [B, G, M, M], 0..255, each mask in the frame of its own box. All but B static.
+
+    class_counts: objects of each class in the training set, for the recipe's logit adjustment; all alike if
+    not given.
     """
 
-    def __init__(self, model: YoloSeg, recipe: Recipe, seed: int = 0):
+    def __init__(self, model: YoloSeg, recipe: Recipe, seed: int = 0, class_counts=None):
         super().__init__(name="trainer", autocast=False)  # boxes stay float32 in mixed precision
         self.yoloseg = model
         self.recipe = recipe
+        counts = np.ones(len(model.classes)) if class_counts is None else class_counts
+        self.class_shift = class_shift(counts, recipe.logit_adjustment)
         self.balance = LossBalance(LEVELS, LOSSES, recipe.gains, name="balance")
         self.seed = keras.random.SeedGenerator(seed)
         self.loss_means = {
@@ -98,7 +104,9 @@ class Trainer(keras.Model):
             logits = model.class_logits(level, outputs)
             values[f"class_{level}"] = (zero, zero)
             if logits is not None:
-                values[f"class_{level}"] = class_loss(logits, len(model.anchors[0]), assignment, classes)
+                values[f"class_{level}"] = class_loss(
+                    logits, len(model.anchors[0]), assignment, classes, self.class_shift
+                )
         for level, value in zip(LEVELS, self.mask_losses_of(x, y_pred), strict=True):
             values[f"mask_{level}"] = value
         return values
