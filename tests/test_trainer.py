@@ -1,6 +1,7 @@
 """Training steps on tiny pictures: what must fall falls, what is empty does no harm, and JAX agrees with
 TensorFlow. Random pictures, 64 x 64."""
 
+import gc
 import json
 import os
 import subprocess
@@ -97,9 +98,12 @@ def setting(request):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(request.param if request.param.startswith("mixed") else "float32")
     try:
-        return SETTINGS[request.param]()
+        made = SETTINGS[request.param]()
     finally:
         keras.config.set_dtype_policy(before)
+    yield made
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.mark.parametrize("kind", KINDS)
