@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from yoloseg.modeling.batch_norm import BatchNorm
+
 # Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
 BATCH_NORM_EPSILON = 1e-6
 # The network is 60 convolutions deep with few shortcuts. Started as usual (gamma 1, beta 0), BatchNorm makes
@@ -35,7 +37,7 @@ def conv(x, filters: int, kernel: int, *, act: str, name: str, stride: int = 1, 
     x = layers.Conv2D(
         filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
-    x = layers.BatchNormalization(
+    x = BatchNorm(
         epsilon=BATCH_NORM_EPSILON,
         momentum=BATCH_NORM_MOMENTUM,
         beta_initializer=keras.initializers.Constant(START_BETA),

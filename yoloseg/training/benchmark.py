@@ -15,6 +15,7 @@ from rich.table import Table
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.data.samples import Flip
+from yoloseg.data.summary import count_instances
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import RECIPES
 from yoloseg.training.run import build_model, compile_trainer
@@ -57,7 +58,7 @@ def time_training(
     keras.utils.set_random_seed(0)
     model, _ = build_model(config, recipe, dataset, Console(highlight=False))
     loader = Loader(dataset, imgsz, batch, augment=[Flip()], workers=workers)
-    trainer = Trainer(model, recipe)
+    trainer = Trainer(model, recipe, class_counts=count_instances(dataset)[0])
     compile_trainer(trainer, recipe, 1000)
     waiting, computing = [], []
     for step in range(WARM_UP + steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import keras
 from keras import ops
@@ -10,7 +11,8 @@ from keras import ops
 from yoloseg.training.muon import Muon
 from yoloseg.training.recipes import Recipe
 
-# Kernels at the ends of the network, and the fully connected branch: too large to be made orthogonal.
+# Not made orthogonal: kernels at the ends of the network, the fully connected branch (too large) and the
+# balancing weights (not a matrix, though stored as one).
 BY_ADAM = ("stem", "_boxes", "_objectness", "_classes", "_logits", "mask_b_dense", "balance")
 
 
@@ -44,29 +46,15 @@ def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Opt
     if recipe.cosine:
         rate = WarmupCosine(rate, min(recipe.warmup_steps, max(steps // 5, 1)), steps, recipe.final_rate)
     ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
-    vectors = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
     if recipe.optimizer == "sgdw":
-        optimizer = keras.optimizers.SGD(
-            rate,
-            momentum=0.9,
-            weight_decay=recipe.weight_decay / recipe.learning_rate,
-            clipnorm=recipe.clipnorm,
-            **ema,
-        )
+        decay = recipe.weight_decay / recipe.learning_rate
+        clip = {"clipnorm": recipe.clipnorm}
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, **clip, **ema)
         exempt = [trainer.balance.w]
-    elif recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm, **ema
-        )
-        exempt = vectors
     else:
-        optimizer = Muon(
-            rate,
-            adam_names=BY_ADAM,
-            weight_decay=recipe.weight_decay,
-            global_clipnorm=recipe.clipnorm,
-            **ema,
-        )
-        exempt = vectors
+        made = {"adamw": keras.optimizers.AdamW, "muon": partial(Muon, adam_names=BY_ADAM)}[recipe.optimizer]
+        clip = {"global_clipnorm": recipe.clipnorm}
+        optimizer = made(rate, weight_decay=recipe.weight_decay, **clip, **ema)
+        exempt = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
     optimizer.exclude_from_weight_decay(var_list=exempt)
     return optimizer
