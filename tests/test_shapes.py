@@ -186,7 +186,7 @@ def test_classes_are_long_tailed(train):
         return counts / counts.sum()
 
     np.testing.assert_allclose(shares(train), [c.frequency for c in CLASSES], atol=0.03)
-    assert shares(train)[0] > 4 * shares(train)[-1]
+    assert shares(train)[0] > 8 * shares(train)[-1]
     for split in ("val", "test"):
         assert (shares(load_shapes(split)) > 0).all(), "a class that is never seen cannot be measured"
 

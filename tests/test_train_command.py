@@ -1,7 +1,6 @@
 """The train command from flags to run folder, its resuming and its refusals, on sixteen tiny pictures."""
 
 import csv
-import gc
 import json
 import os
 import shutil
@@ -42,13 +41,6 @@ def data(tmp_path_factory) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
-
-
-@pytest.fixture(autouse=True)
-def forget_training():
-    """A traced training holds gigabytes until its cycles are collected."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")

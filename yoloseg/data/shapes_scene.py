@@ -28,14 +28,14 @@ class ShapeClass:
 
 
 CLASSES = (
-    ShapeClass("disc", 0.24, (16, 100), (0.8, 1.0), 0.0),
-    ShapeClass("box", 0.20, (24, 180), (0.55, 1.0), 3.0),
-    ShapeClass("triangle", 0.15, (28, 150), (0.8, 1.0), 1.5),
+    ShapeClass("disc", 0.28, (16, 100), (0.8, 1.0), 0.0),
+    ShapeClass("box", 0.21, (24, 180), (0.55, 1.0), 3.0),
+    ShapeClass("triangle", 0.16, (28, 150), (0.8, 1.0), 1.5),
     ShapeClass("star", 0.12, (28, 140), (0.9, 1.0), 4.5),
-    ShapeClass("ring", 0.10, (36, 190), (0.8, 1.0), 0.75),
-    ShapeClass("cross", 0.08, (28, 130), (0.8, 1.0), 3.75),
-    ShapeClass("crescent", 0.06, (38, 160), (1.0, 1.0), 2.25),
-    ShapeClass("heart", 0.05, (40, 170), (0.85, 1.0), 5.25),
+    ShapeClass("ring", 0.09, (36, 190), (0.8, 1.0), 0.75),
+    ShapeClass("cross", 0.06, (28, 130), (0.8, 1.0), 3.75),
+    ShapeClass("crescent", 0.05, (38, 160), (1.0, 1.0), 2.25),
+    ShapeClass("heart", 0.03, (40, 170), (0.85, 1.0), 5.25),
 )
 
 

@@ -82,6 +82,8 @@ PAPER = Recipe(
     max_detections=50,
 )
 
+# The batch matters most: `--data animals.yaml --imgsz 256 --epochs 6` (700 photographs, one seed each) ended
+# with a mask AP50 of .049 with batch 4, .055 with 8, .173 with 16 and .136 with 32.
 DEFAULT = Recipe(
     name="default",
     anchors_per_level=3,
@@ -104,7 +106,7 @@ DEFAULT = Recipe(
     warmup_steps=100,
     cosine=True,
     final_rate=0.02,
-    batch=4,
+    batch=16,
     nms_iou=0.5,
     max_detections=100,
 )
