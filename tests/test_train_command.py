@@ -244,6 +244,29 @@ def test_a_run_stopped_in_its_first_epoch_can_be_started_again(tmp_path):
         run_module.run_folder(config)
 
 
+PLANS = [(48, 43, 14), (10, 43, 300), (3, 1, 0), (1, 90, 1)]
+
+
+@pytest.mark.parametrize("minutes, steps_per_epoch, val_steps", PLANS)
+def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per_epoch, val_steps):
+    """At half a second a step: the plan fits, and one more epoch would not; one epoch there always is."""
+
+    def steps(epochs: int) -> int:
+        every = run_module.evaluated_every(epochs)
+        evaluated = sum(epoch % every == 0 or epoch == epochs for epoch in range(1, epochs + 1))
+        return epochs * steps_per_epoch + evaluated * val_steps
+
+    epochs, planned = run_module.plan(minutes, 0.5, steps_per_epoch, val_steps)
+    assert planned == steps_per_epoch
+    assert steps(epochs) <= 120 * minutes or epochs == 1
+    assert steps(epochs + 1) > 120 * minutes
+
+
+def test_less_time_than_an_epoch_is_one_shorter_epoch():
+    assert run_module.plan(1, 0.5, 200, 10) == (1, 120)
+    assert run_module.plan(0.001, 0.5, 200, 10) == (1, 1)
+
+
 def test_flags_that_cannot_be(capsys, data, tmp_path):
     assert "--epochs or --minutes" in refused(capsys, "--epochs", "1", "--minutes", "2")
     assert "--epochs must be above 0" in refused(capsys, "--epochs", "0")

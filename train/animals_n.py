@@ -2,7 +2,9 @@
 
     python train/animals_n.py PATH/TO/animals.yaml
 
-No score yet of today's recipe.
+Validation: box AP .169 / AP50 .351, mask AP .168 / AP50 .331 after 35 epochs of 43 steps (1.87 s a step when it
+began, which fill 48 minutes; 57 minutes with tracing, seven evaluations and light jobs beside it). After 20 of
+the 35, at 32 minutes: mask AP50 .230.
 """
 
 import sys

@@ -27,7 +27,8 @@ class TrainConfig:
     epochs: int | None = None
     """Passes over the training pictures; 100 if neither --epochs nor --minutes is given, 6 for the shapes."""
     minutes: float | None = None
-    """Train for this long instead: the number of steps is fixed from the speed measured at the start."""
+    """Train for this long instead, evaluations included, tracing not: the number of steps is fixed from the
+    speed measured at the start."""
     batch: int | None = None
     """Pictures a step; the recipe's if not given: 16, `paper` 8. Fewer need less memory and learn less."""
     recipe: Literal["default", "paper"] = "default"

@@ -87,7 +87,8 @@ def _train(config: TrainConfig) -> Path:
         steps = len(loader)
         if minutes is not None:
             seconds = seconds_per_step(trainer, recipe, loader)
-            epochs, steps = plan(minutes, seconds, len(loader))
+            val_steps = -(-len(datasets["val"]) // batch)
+            epochs, steps = plan(minutes, seconds, len(loader), val_steps)
             fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
             console.print(f"{seconds:.3f} s a step: {fill}")
         compile_trainer(trainer, recipe, epochs * steps)
@@ -186,10 +187,23 @@ def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader) -> float:
     return float(np.median(seconds[3:]))
 
 
-def plan(minutes: float, seconds: float, steps_per_epoch: int) -> tuple[int, int]:
-    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one."""
+def plan(minutes: float, seconds: float, steps_per_epoch: int, val_steps: int) -> tuple[int, int]:
+    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one.
+
+    seconds: of a step. val_steps: batches of an evaluation; one is reckoned as long as a step of training.
+    """
     steps = max(1, int(minutes * 60 / seconds))
-    return (steps // steps_per_epoch, steps_per_epoch) if steps >= steps_per_epoch else (1, steps)
+    if steps < steps_per_epoch:
+        return 1, steps
+    epochs = steps // steps_per_epoch
+    while epochs > 1 and steps < epochs * steps_per_epoch + -(-epochs // evaluated_every(epochs)) * val_steps:
+        epochs -= 1
+    return epochs, steps_per_epoch
+
+
+def evaluated_every(epochs: int) -> int:
+    """Epochs from one evaluation to the next: two to ten evaluations a run, the last one at its end."""
+    return -(-epochs // min(10, max(2, epochs // 5)))
 
 
 def fit(trainer: Trainer, loader: Loader, val: Dataset, folder: Path, progress: checkpoint.Progress) -> None:
@@ -200,12 +214,10 @@ def fit(trainer: Trainer, loader: Loader, val: Dataset, folder: Path, progress: 
     def measure(model: YoloSeg) -> dict:
         return evaluate(model, val, detector=detector, progress=False)
 
-    evaluations = min(10, max(2, progress.epochs // 5))  # the last one included
-    every = -(-progress.epochs // evaluations)
     callbacks = [
         Epochs(loader),
         StopOnNaN(),
-        Watch(averaged, measure, folder, progress, every),
+        Watch(averaged, measure, folder, progress, evaluated_every(progress.epochs)),
         ShowProgress(progress.epochs, progress.steps_per_epoch, progress.epoch),
         Results(folder / "results.csv", progress.epoch),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
