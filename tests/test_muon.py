@@ -97,4 +97,4 @@ def test_configuration_round_trips():
     optimizer = Muon(0.02, momentum=0.8, adam_rate=0.1, adam_names=["stem"], weight_decay=0.3, use_ema=True)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert isinstance(again, Muon) and again.get_config() == optimizer.get_config()
-    assert again.adam_names == ("stem",) and again.weight_decay == 0.3 and again.use_ema
+    assert again.adam_names == ("stem",) and again.decay == 0.3 and again.use_ema

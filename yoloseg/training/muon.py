@@ -29,11 +29,13 @@ def orthogonal(matrix, steps: int = 5):
     gram = ops.matmul(x, ops.transpose(x)) if rows <= columns else ops.matmul(ops.transpose(x), x)
     a, b, c = NEWTON_SCHULZ
     one = np.eye(min(rows, columns), dtype="float32")
+    a, b = ops.convert_to_tensor(a * one), ops.convert_to_tensor(b * one)
     product = None
-    for _ in range(steps):
-        factor = a * one + b * gram + c * ops.matmul(gram, gram)
+    for step in range(steps):
+        factor = a + ops.matmul(b + c * gram, gram)
         product = factor if product is None else ops.matmul(factor, product)
-        gram = ops.matmul(factor, ops.matmul(gram, factor))
+        if step < steps - 1:
+            gram = ops.matmul(factor, ops.matmul(gram, factor))
     return ops.matmul(product, x) if rows <= columns else ops.matmul(x, product)
 
 
@@ -42,7 +44,8 @@ class Muon(keras.optimizers.Optimizer):
     """Kernels of two and more dimensions step orthogonally, as matrices [all but the last, last]; everything
     else, and kernels whose path holds a word of `adam_names`, by Adam at `adam_rate` x the learning rate.
 
-    Decay (keras' `weight_decay`) is decoupled: w -= learning rate x decay x w.
+    weight_decay is decoupled, w -= learning rate x decay x w, and done in the same step: Keras' own would
+    evaluate the schedule once more for every variable.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Muon(keras.optimizers.Optimizer):
         momentum: float = 0.95,
         adam_rate: float = 0.5,
         adam_names: Sequence[str] = (),
+        weight_decay: float = 0.0,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -59,7 +63,7 @@ class Muon(keras.optimizers.Optimizer):
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.adam_rate, self.adam_names = momentum, adam_rate, tuple(adam_names)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.decay, self.beta_1, self.beta_2, self.epsilon = weight_decay, beta_1, beta_2, epsilon
 
     def build(self, variables):
         """Momentum for every variable, a second moment for those that Adam moves."""
@@ -79,6 +83,8 @@ class Muon(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         moment, velocity = self.moments[index], self.velocities[index]
         rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
+        if self.decay and self._use_weight_decay(variable):
+            self.assign_sub(variable, rate * self.decay * variable)
         if velocity is None:
             self.assign(moment, self.momentum * moment + gradient)
             shape = tuple(variable.shape)
@@ -100,6 +106,7 @@ class Muon(keras.optimizers.Optimizer):
             "momentum": self.momentum,
             "adam_rate": self.adam_rate,
             "adam_names": list(self.adam_names),
+            "weight_decay": self.decay,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
