@@ -70,6 +70,8 @@ class Muon(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        once = {"shape": (), "initializer": "ones", "aggregation": "only_first_replica"}
+        self.corrections = [self.add_variable(**once, name=f"correction_{i}") for i in (1, 2)]
         self.moments = [self.add_variable_from_reference(v, name="momentum") for v in variables]
         self.velocities = [
             self.add_variable_from_reference(v, name="velocity") if self.by_adam(v) else None
@@ -78,6 +80,15 @@ class Muon(keras.optimizers.Optimizer):
 
     def by_adam(self, variable) -> bool:
         return len(variable.shape) < 2 or any(word in variable.path for word in self.adam_names)
+
+    def apply(self, grads, trainable_variables=None):
+        """Keras' apply; Adam's bias corrections are computed once a step, not once a variable."""
+        if not self.built:
+            self.build(trainable_variables)
+        count = ops.cast(self.iterations + 1, "float32")
+        for correction, beta in zip(self.corrections, (self.beta_1, self.beta_2), strict=True):
+            correction.assign(1.0 - ops.power(beta, count))
+        super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -94,12 +105,11 @@ class Muon(keras.optimizers.Optimizer):
             size = 0.2 * math.sqrt(max(rows, shape[-1]))
             self.assign_sub(variable, rate * size * ops.reshape(step, shape))
             return
-        count = ops.cast(self.iterations + 1, variable.dtype)
-        self.assign(moment, self.beta_1 * moment + (1 - self.beta_1) * gradient)
-        self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * ops.square(gradient))
-        size = ops.sqrt(velocity / (1 - ops.power(self.beta_2, count))) + self.epsilon
-        step = moment / (1 - ops.power(self.beta_1, count)) / size
-        self.assign_sub(variable, self.adam_rate * rate * step)
+        first, second = (ops.cast(correction, variable.dtype) for correction in self.corrections)
+        self.assign_add(moment, (gradient - moment) * (1 - self.beta_1))
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
+        step = moment / (ops.sqrt(velocity / second) + self.epsilon)
+        self.assign_sub(variable, rate * self.adam_rate / first * step)
 
     def get_config(self):
         return super().get_config() | {
