@@ -2,8 +2,8 @@
 
     python train/shapes_n.py            (the same as `python -m yoloseg.train --out runs/shapes_n`)
 
-Four epochs, 1,200 steps of batch 4: box AP .521 / AP50 .684, mask AP .528 / AP50 .676 on the 120 validation
-frames.
+Six epochs, 450 steps of batch 16, 7.6 minutes: box AP .535 / AP50 .707, mask AP .557 / AP50 .721 on the 120
+validation frames.
 """
 
 from pathlib import Path
