@@ -32,8 +32,8 @@ class TrainConfig:
     batch: int | None = None
     """Pictures a step; the recipe's if not given: 16, `paper` 8. Fewer need less memory and learn less."""
     recipe: Literal["default", "paper"] = "default"
-    """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours;
-    the two have not been measured against each other yet."""
+    """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours
+    (six epochs of the shapes: mask AP50 .036 against .721)."""
     weights: Path | None = None
     """A .keras file to start from; layers that fit are loaded, the rest is listed."""
     freeze: Literal["none", "backbone"] = "none"
