@@ -11,7 +11,7 @@ class BatchNorm(layers.BatchNormalization):
     """Keras' BatchNormalization over the last axis of [B, H, W, C]: same variables, same values.
 
     On TensorFlow, Keras composes a training step of it from a dozen operations that each read or write the
-    whole map: a quarter of a step of size n on a CPU. TensorFlow's own kernel does it in three.
+    whole map; TensorFlow's own kernel is faster on a CPU.
     """
 
     def call(self, inputs, training=None, mask=None):
