@@ -33,6 +33,20 @@ def box_to_square(box: np.ndarray, size: float) -> np.ndarray:
     return np.array([[sx, 0.0, -x0 * sx], [0.0, sy, -y0 * sy]])
 
 
+def similarity(factor: float, angle: float, anchor: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The map that scales by `factor`, turns by `angle` degrees and takes `anchor` [2] (x, y) to `target`."""
+    turn = np.deg2rad(angle)
+    linear = factor * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.hstack([linear, (np.asarray(target) - linear @ anchor)[:, None]])
+
+
+def opencv_matrix(matrix: np.ndarray) -> np.ndarray:
+    """`matrix` as OpenCV wants it: there the centre of the first pixel is (0, 0), not (0.5, 0.5)."""
+    shifted = matrix.copy()
+    shifted[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
+    return shifted
+
+
 def horizontal_flip(width: int) -> np.ndarray:
     """The map that mirrors a picture of `width` pixels left to right."""
     return np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0]])

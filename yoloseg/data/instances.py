@@ -89,6 +89,15 @@ class Instance:
         high = np.max([extents[1] for extents in found], axis=0)
         return np.concatenate([low, high]).astype(np.float32)
 
+    def corners(self) -> tuple[np.ndarray, np.ndarray]:
+        """(low [2], high [2]) of the whole instance, float64 (x, y), whatever lies outside the picture."""
+        if self.bitmap is not None:
+            points = [transform_points(self.matrix, picture_corners(*self.bitmap.shape))]
+        else:
+            points = self.outlines() or [np.zeros((1, 2))]
+        points = np.concatenate(points)
+        return points.min(0), points.max(0)
+
     def rasterise(self, height: int, width: int) -> np.ndarray:
         """uint8 [height, width] of 0 and 1: pixels whose centre is inside, as pycocotools draws polygons."""
         out = np.zeros((height, width), np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 
 from yoloseg.data.geometry import invert
 
-__all__ = ["PADDING", "invert", "letterbox", "letterbox_matrix"]
+__all__ = ["PADDING", "invert", "letterbox", "letterbox_matrix", "letterbox_region"]
 
 PADDING = 114  # grey around the picture
 
@@ -21,6 +21,13 @@ def letterbox_matrix(height: int, width: int, imgsz: tuple[int, int]) -> np.ndar
     scale, (new_height, new_width) = _fit(height, width, imgsz)
     top, left = (imgsz[0] - new_height) // 2, (imgsz[1] - new_width) // 2
     return np.array([[scale, 0.0, left], [0.0, scale, top]])
+
+
+def letterbox_region(height: int, width: int, imgsz: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) in whole pixels of the network input: what is picture and not padding."""
+    _, (new_height, new_width) = _fit(height, width, imgsz)
+    top, left = (imgsz[0] - new_height) // 2, (imgsz[1] - new_width) // 2
+    return left, top, left + new_width, top + new_height
 
 
 def letterbox(image: np.ndarray, imgsz: tuple[int, int]) -> np.ndarray:

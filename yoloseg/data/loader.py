@@ -132,7 +132,7 @@ class Loader(keras.utils.PyDataset):
         sample = self.samples[int(order[index % len(order)])]
         rng = np.random.default_rng((self.seed, epoch, 1, index))
         for transform in self.augment:
-            sample = transform(sample, rng)
+            sample = transform(sample, rng, self.samples)
         return sample
 
     def _epoch_order(self, epoch: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """A sample: a picture at the network's size with its instances; and what may be done to it in training.
 
-A transform is called with (sample, rng) and returns a new sample, changing neither the given one nor its
-arrays (they are cached). It moves pixels by a matrix and gives the same matrix to `Sample.moved`; outlines
-become pixels only when a batch is packed.
+A transform is called with (sample, rng, samples), the last being every picture of the set by index, and
+returns a new sample, changing neither the given one nor its arrays (they are cached). It moves pixels by a
+matrix and gives the same matrix to the instances; outlines become pixels only when a batch is packed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -15,33 +15,40 @@ import numpy as np
 
 from yoloseg.data.geometry import horizontal_flip
 from yoloseg.data.instances import Instance
-from yoloseg.data.letterbox import letterbox, letterbox_matrix
+from yoloseg.data.letterbox import letterbox, letterbox_matrix, letterbox_region
 from yoloseg.data.records import Record
 from yoloseg.errors import DataError
 
-MIN_SIDE = 1.0  # pixels of the network input; what shows less of itself is no target
+MIN_SIDE = 1.0   # pixels of the network input; what shows less of itself is no target
+MIN_SHOWN = 0.1  # of an object's box; what is cut to less by the frame is no target either
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """image: uint8 [h, w, 3] RGB, not to be written to; instances: in its pixels; image_id: the record's."""
+    """image: uint8 [h, w, 3] RGB, not to be written to; instances: in its pixels; image_id: the record's.
+
+    region: (x0, y0, x1, y1) in whole pixels of what is picture and not padding, None when that is unknown.
+    """
 
     image: np.ndarray
     instances: tuple[Instance, ...] = ()
     image_id: int | None = None
+    region: tuple[int, int, int, int] | None = None
 
     def moved(self, image: np.ndarray, matrix: np.ndarray) -> Sample:
         """The sample with `image` as its picture and every instance moved by matrix [2, 3] to match."""
-        return replace(self, image=image, instances=tuple(one.transform(matrix) for one in self.instances))
+        instances = tuple(one.transform(matrix) for one in self.instances)
+        return replace(self, image=image, instances=instances, region=None)
 
     def visible(self) -> list[tuple[Instance, np.ndarray]]:
-        """(instance, box float32 [4] xyxy) of those that show MIN_SIDE or more of width and of height.
+        """(instance, box float32 [4] xyxy) of those that show MIN_SIDE or more of width and of height, and
+        MIN_SHOWN or more of their whole box.
 
         Asked once, after the last transform, so that nothing is lost that a later transform brings back.
         """
         height, width = self.image.shape[:2]
         found = [(one, one.box(height, width)) for one in self.instances]
-        return [(one, box) for one, box in found if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE]
+        return [(one, box) for one, box in found if _shows_enough(one, box, height, width)]
 
     @property
     def nbytes(self) -> int:
@@ -49,7 +56,24 @@ class Sample:
         return self.image.nbytes + sum(one.bitmap.nbytes for one in self.instances if one.bitmap is not None)
 
 
-Transform = Callable[[Sample, np.random.Generator], Sample]
+def _shows_enough(instance: Instance, box: np.ndarray, height: int, width: int) -> bool:
+    w, h = box[2:] - box[:2]
+    if min(w, h) < MIN_SIDE:
+        return False
+    whole = box[0] > 0 and box[1] > 0 and box[2] < width and box[3] < height
+    low, high = (0, 0), (0, 0)
+    if not whole:
+        low, high = instance.corners()
+    return bool(w * h >= MIN_SHOWN * (high[0] - low[0]) * (high[1] - low[1]))
+
+
+Transform = Callable[[Sample, np.random.Generator, Sequence[Sample]], Sample]
+
+
+def picture_region(sample: Sample) -> tuple[int, int, int, int]:
+    """The sample's region, or the whole frame where it is unknown."""
+    height, width = sample.image.shape[:2]
+    return sample.region or (0, 0, width, height)
 
 
 def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
@@ -71,7 +95,8 @@ def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
         )
     matrix = letterbox_matrix(record.height, record.width, imgsz)
     instances = tuple(one.transform(matrix) for one in read_instances(record))
-    return Sample(letterbox(image, imgsz), instances, record.image_id)
+    region = letterbox_region(record.height, record.width, imgsz)
+    return Sample(letterbox(image, imgsz), instances, record.image_id, region)
 
 
 def read_instances(record: Record) -> tuple[Instance, ...]:
@@ -103,7 +128,9 @@ class Flip:
 
     probability: float = 0.5
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(
+        self, sample: Sample, rng: np.random.Generator, samples: Sequence[Sample] = ()
+    ) -> Sample:
         if rng.random() >= self.probability:
             return sample
         return sample.moved(cv2.flip(sample.image, 1), horizontal_flip(sample.image.shape[1]))
