@@ -263,11 +263,11 @@ def test_best_f1_by_hand():
 def test_best_f1_by_trying_every_threshold(seed):
     """Drop what is below each score, ask the official code what is left: no threshold does better."""
     ground_truth, results = random_data(200 + seed)
-    best = best_f1(score(ground_truth, results).matches["segm"])
+    best = best_f1(score(ground_truth, results).matches("segm"))
 
     def f1_at(threshold):
         kept = [result for result in results if result["score"] >= threshold]
-        matches = score(ground_truth, kept).matches["segm"]
+        matches = score(ground_truth, kept).matches("segm")
         return 2 * matches.found.sum() / (len(matches.found) + matches.truths)
 
     assert f1_at(best.threshold) == pytest.approx(best.f1)

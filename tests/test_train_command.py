@@ -58,8 +58,19 @@ def table(folder: Path) -> list[dict[str, float]]:
 
 def test_the_run_folder(unbroken, data):
     names = {path.name for path in unbroken.iterdir()}
-    pictures = {"curves.png", "val_predictions.jpg"}
+    pictures = {
+        "curves.png",
+        "labels.png",
+        "train_batch.jpg",
+        "val_labels.jpg",
+        "val_predictions.jpg",
+        "pr_curve.png",
+        "f1_curve.png",
+        "confusion_matrix.png",
+        "worst_pictures.jpg",
+    }
     assert names == pictures | {
+        "report.html",
         "best.keras",
         "last.keras",
         "config.yaml",

@@ -33,6 +33,8 @@ class Loader(keras.utils.PyDataset):
     Every picture comes once an epoch. The last, incomplete batch is dropped, or with drop_last=False filled
     from the start of the epoch's order; a set smaller than a batch is repeated to fill one.
 
+    `augment` is applied to every sample; from epoch `closing_epoch` on, where that is set, `closing` instead.
+
     Batches depend on (seed, epoch, i) alone: not on threads, cache or what was asked before. `on_epoch_end`
     advances `epoch`, but Keras' fit also calls it before its first epoch. So training sets
     `loader.epoch = epoch` in a callback's `on_epoch_begin`; a resumed run then sees the batches the first
@@ -55,6 +57,7 @@ class Loader(keras.utils.PyDataset):
         batch_size: int,
         *,
         augment: Sequence[Transform] = (),
+        closing: Sequence[Transform] | None = None,
         mask_size: int = 56,
         max_instances: int | None = None,
         shuffle: bool = True,
@@ -77,6 +80,8 @@ class Loader(keras.utils.PyDataset):
         self.imgsz = imgsz
         self.batch_size = batch_size
         self.augment = tuple(augment)
+        self.closing = self.augment if closing is None else tuple(closing)
+        self.closing_epoch: int | None = None
         self.mask_size = mask_size
         self.max_instances = max(8, -(-(max_instances or largest) // 8) * 8)
         self.shuffle = shuffle
@@ -131,7 +136,8 @@ class Loader(keras.utils.PyDataset):
         order = self._epoch_order(epoch)
         sample = self.samples[int(order[index % len(order)])]
         rng = np.random.default_rng((self.seed, epoch, 1, index))
-        for transform in self.augment:
+        late = self.closing_epoch is not None and epoch >= self.closing_epoch
+        for transform in self.closing if late else self.augment:
             sample = transform(sample, rng, self.samples)
         return sample
 

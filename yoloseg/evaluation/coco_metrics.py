@@ -38,12 +38,16 @@ IOU_TYPES = ("bbox", "segm")
 class Scores:
     """What `score` measured.
 
-    metrics: {"bbox": M, "segm": M}, M as in `coco_metrics`. matches: for each measured IoU type, every
-    counted detection's score and whether it found an object at IoU 0.5.
+    metrics: {"bbox": M, "segm": M}, M as in `coco_metrics`. per_class: for each measured IoU type and class
+    name, every counted detection's score and whether it found an object at IoU 0.5.
     """
 
     metrics: dict[str, dict]
-    matches: dict[str, Matches]
+    per_class: dict[str, dict[str, Matches]]
+
+    def matches(self, kind: str) -> Matches:
+        """Those of all classes together; none where `kind` was not measured."""
+        return Matches.join(list(self.per_class.get(kind, {}).values()))
 
 
 def coco_metrics(
@@ -85,13 +89,13 @@ def score(ground_truth: dict, results: list[dict], truth_source: str = "ground t
         detections = _detections_by_category(ground_truth, results)
         instances = {k: sum(not truth["iscrowd"] for truth in truths[k]) for k in order}
         tables = {kind: [] for kind in scored_types}
-        matches = {kind: [] for kind in scored_types}
+        matches = {kind: {} for kind in scored_types}
         for category_id in order:
             pair = truths.pop(category_id), detections.pop(category_id, [])
             for kind in scored_types:
                 table, match = _score_category(ground_truth["images"], categories[category_id], *pair, kind)
                 tables[kind].append(table)
-                matches[kind].append(match)
+                matches[kind][names[category_id]] = match
 
         metrics = {}
         for kind in IOU_TYPES:
@@ -101,7 +105,7 @@ def score(ground_truth: dict, results: list[dict], truth_source: str = "ground t
                 names[k]: _summarise([table]) | {"instances": instances[k]}
                 for k, table in zip(order, found, strict=True)
             }
-    return Scores(metrics, {kind: Matches.join(found) for kind, found in matches.items()})
+    return Scores(metrics, matches)
 
 
 def _scored_types(ground_truth: dict, results: list[dict], source: str) -> list[str]:

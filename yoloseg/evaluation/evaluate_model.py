@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from yoloseg.data.records import Dataset, Record
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.accumulator import DetectionAccumulator
 from yoloseg.evaluation.best_f1 import best_f1
-from yoloseg.evaluation.coco_metrics import score
+from yoloseg.evaluation.coco_metrics import Scores, score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 from yoloseg.inference.paste import paste_to_rle
 
@@ -30,7 +31,23 @@ class DetectsBatches(Protocol):
     def detect(self, images: np.ndarray, score_threshold: float, max_detections: int) -> dict: ...
 
 
-def evaluate(
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: what `evaluate` returns. ground_truth: COCO instances dict, results: COCO results, scores: of
+    the one against the other."""
+
+    metrics: dict
+    ground_truth: dict
+    results: list[dict]
+    scores: Scores
+
+
+def evaluate(model: YoloSeg, dataset: Dataset, **options) -> dict:
+    """The metrics of `evaluate_in_detail`, which has the options."""
+    return evaluate_in_detail(model, dataset, **options).metrics
+
+
+def evaluate_in_detail(
     model: YoloSeg,
     dataset: Dataset,
     *,
@@ -40,7 +57,7 @@ def evaluate(
     progress: bool = True,
     detector: DetectsBatches | None = None,
     save_results: Path | None = None,
-) -> dict:
+) -> Evaluation:
     """Runs `model` over every picture of `dataset` and measures boxes and masks at the pictures' own size.
 
     model: its `classes` and `imgsz` are read. The dataset's classes are found in them by name; detections of
@@ -49,11 +66,11 @@ def evaluate(
     to write the detections as a COCO results file; the official code gives the same metrics on it (and the
     annotation file, if its areas are right). Memory: a mask is kept as its compressed RLE.
 
-    Returns {"bbox": M, "segm": M} as `coco_metrics`, and "best_f1_threshold": the score threshold with the
-    best mask F1 at IoU 0.5, all classes pooled, -1 if no mask found an object; "best_f1": {"f1", "precision",
-    "recall"} at that threshold, -1 likewise; "areas": what was found and done about the ground truth's areas,
-    in words; "images", "detections": how many. Raises DataError for an empty dataset or an unreadable
-    picture, UsageError where classes or numbers do not fit.
+    The metrics are {"bbox": M, "segm": M} as `coco_metrics`, and "best_f1_threshold": the score threshold
+    with the best mask F1 at IoU 0.5, all classes pooled, -1 if no mask found an object; "best_f1": {"f1",
+    "precision", "recall"} at that threshold, -1 likewise; "areas": what was found and done about the ground
+    truth's areas, in words; "images", "detections": how many. Raises DataError for an empty dataset or an
+    unreadable picture, UsageError where classes or numbers do not fit.
     """
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
@@ -79,8 +96,8 @@ def evaluate(
         found.save(save_results)
 
     scores = score(ground_truth, found.results, dataset.name)
-    best = best_f1(scores.matches["segm"]) if "segm" in scores.matches else None
-    return {
+    best = best_f1(scores.matches("segm"))
+    metrics = {
         **scores.metrics,
         "best_f1_threshold": best.threshold if best else -1.0,
         "best_f1": {key: getattr(best, key) if best else -1.0 for key in ("f1", "precision", "recall")},
@@ -88,6 +105,7 @@ def evaluate(
         "images": len(dataset),
         "detections": len(found.results),
     }
+    return Evaluation(metrics, ground_truth, found.results, scores)
 
 
 def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:

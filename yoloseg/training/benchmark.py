@@ -13,12 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from yoloseg.data.datafile import load_datasets
-from yoloseg.data.loader import Loader
-from yoloseg.data.samples import Flip
 from yoloseg.data.summary import count_instances
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import RECIPES
-from yoloseg.training.run import build_model, compile_trainer
+from yoloseg.training.run import build_loader, build_model, compile_trainer
 from yoloseg.training.trainer import Trainer
 
 WARM_UP = 3
@@ -57,7 +55,7 @@ def time_training(
     dataset = load_datasets(data, ("train",))["train"]
     keras.utils.set_random_seed(0)
     model, _ = build_model(config, recipe, dataset, Console(highlight=False))
-    loader = Loader(dataset, imgsz, batch, augment=[Flip()], workers=workers)
+    loader = build_loader(config, recipe, batch, dataset)
     trainer = Trainer(model, recipe, class_counts=count_instances(dataset)[0])
     compile_trainer(trainer, recipe, 1000)
     waiting, computing = [], []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from yoloseg.data.augment import Augmentation
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,6 +28,7 @@ class Recipe:
         boxes.
     optimizer: "sgdw", decay subtracted as wd x w whatever the rate; "adamw"; or "muon".
     learning_rate is the peak, after `warmup_steps`; `cosine` brings it down to `final_rate` x peak.
+    augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Recipe:
     batch: int
     nms_iou: float
     max_detections: int
+    augmentation: Augmentation = Augmentation()
+    mixing: float = 1.0
 
 
 # What the report says and, where it is silent, what its authors' code does (design: YOLOv4+1). Constant rate.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 import time
 from pathlib import Path
@@ -16,12 +17,13 @@ from rich.console import Console
 from yoloseg import __version__
 from yoloseg.data.anchor_fitting import Anchors, fit_anchors, letterboxed_sizes
 from yoloseg.data.datafile import load_datasets
+from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
-from yoloseg.data.samples import Flip
 from yoloseg.data.summary import count_instances, summary
 from yoloseg.errors import DataError, UsageError
-from yoloseg.evaluation.evaluate_model import evaluate
+from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
+from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
 from yoloseg.files import write_text
 from yoloseg.modeling.detector import Detector
@@ -32,30 +34,36 @@ from yoloseg.training.config import TrainConfig
 from yoloseg.training.curves import save_curves
 from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import RECIPES, Recipe
-from yoloseg.training.samples_sheet import save_prediction_sheet
+from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
 from yoloseg.training.trainer import Trainer
 from yoloseg.training.transfer import freeze_backbone, transfer_weights
 
+PICTURES = (
+    ("curves.png", "Losses, balancing weights, learning rate and validation AP over the epochs."),
+    ("val_predictions.jpg", "Pictures spread over the validation set: ground truth left, predictions right."),
+    ("labels.png", "The training set, and the anchors."),
+    ("train_batch.jpg", "The first training pictures as the network got them."),
+)
 TIMED_STEPS = 12     # steps whose median gives the speed, after the compiling ones
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
     """Trains and returns the run folder, which then holds best.keras, last.keras, config.yaml, results.csv,
-    metrics.json, curves.png, val_predictions.jpg and TensorBoard events.
+    metrics.json, report.html with its pictures, and TensorBoard events.
 
+    recipe: in place of the one that the config names, for experiments.
     Raises YolosegError for anything that is the user's to mend, before the first step.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        return _train(config)
+        return _train(config, recipe or RECIPES[config.recipe])
     finally:
         keras.config.set_dtype_policy(policy)
 
 
-def _train(config: TrainConfig) -> Path:
+def _train(config: TrainConfig, recipe: Recipe) -> Path:
     console = Console(highlight=False)
-    recipe = RECIPES[config.recipe]
     batch = config.batch or recipe.batch
     folder = run_folder(config)
     if config.resume:
@@ -69,14 +77,7 @@ def _train(config: TrainConfig) -> Path:
             raise DataError(f"{config.data}: {name} has no annotated object; there is nothing to {name}")
     keras.utils.set_random_seed(config.seed)
     model, anchors = build_model(config, recipe, datasets["train"], console)
-    loader = Loader(
-        datasets["train"],
-        config.input_size,
-        batch,
-        augment=[Flip()],
-        seed=config.seed,
-        workers=config.workers,
-    )
+    loader = build_loader(config, recipe, batch, datasets["train"])
     trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
     if config.resume:
         compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch)
@@ -94,6 +95,11 @@ def _train(config: TrainConfig) -> Path:
         compile_trainer(trainer, recipe, epochs * steps)
         progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         write_config(folder, config, recipe, batch, anchors, progress)
+        boxes_of = np.array(model.anchors).reshape(-1, 2)
+        save_label_plot(datasets["train"], config.input_size, folder / "labels.png", boxes_of)
+        save_label_sheet(datasets["val"], folder / "val_labels.jpg")
+        save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
+    loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
     fit(trainer, loader, datasets["val"], folder, progress)
     finish(folder, datasets["val"], console)
     return folder
@@ -163,6 +169,24 @@ def build_model(
     if config.freeze == "backbone":
         console.print(f"frozen: {freeze_backbone(model)} layers of the backbone")
     return model, anchors
+
+
+def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
+    """Training batches, augmented; room for the objects of four pictures where mosaics are made of four."""
+    counts = [len(record.annotations) for record in dataset.records]
+    room = max(counts)
+    if recipe.augmentation.mosaic:
+        room = max(room, 4 * int(np.quantile(counts, 0.9)))
+    return Loader(
+        dataset,
+        config.input_size,
+        batch,
+        augment=recipe.augmentation.transforms(),
+        closing=recipe.augmentation.without_mixing().transforms(),
+        max_instances=max(room, 1),
+        seed=config.seed,
+        workers=config.workers,
+    )
 
 
 def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int) -> None:
@@ -250,11 +274,14 @@ def finish(folder: Path, val: Dataset, console: Console) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     save_prediction_sheet(model, val, folder / "val_predictions.jpg")
     save_curves(folder / "results.csv", folder / "curves.png")
+    notes = [f"best.keras is of epoch {metrics['epoch']}; evaluated on {len(val)} pictures of {val.name}."]
+    evaluation = evaluate_in_detail(model, val, progress=False)
+    write_report(folder, evaluation, val, f"{folder.name}: size {model.size}", notes, PICTURES)
     checkpoint.remove_state(folder)
     print_metrics(metrics, console)
     threshold = f"its score threshold, {model.score_threshold:.3f}, has the best mask F1"
     console.print(f"best.keras is of epoch {metrics['epoch']}; {threshold}")
-    console.print(f"written to {folder}; look at {folder / 'val_predictions.jpg'}")
+    console.print(f"written to {folder}; open {folder / 'report.html'}")
 
 
 def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, anchors, progress) -> None:
@@ -266,7 +293,7 @@ def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, 
         "batch": batch,
         "epochs": progress.epochs,
         "steps_per_epoch": progress.steps_per_epoch,
-        "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()},
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists
         "anchors": [list(map(list, level)) for level in anchors.sizes] if anchors else "of the weights",
         "versions": {
             "yoloseg": __version__,

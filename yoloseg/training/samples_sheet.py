@@ -1,17 +1,31 @@
-"""A contact sheet of ground truth beside predictions."""
+"""Contact sheets: a training batch as the network gets it, and ground truth beside predictions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
-from yoloseg.data.samples import read_instances
-from yoloseg.inference.drawing import draw_instances, grid
+from yoloseg.evaluation.report import draw_ground_truth
+from yoloseg.inference.drawing import draw_sample, grid
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.results import save_picture
 from yoloseg.modeling.network import YoloSeg
+
+
+def save_label_sheet(dataset: Dataset, path: str | Path, pictures: int = 16) -> None:
+    """Writes the ground truth of `pictures` pictures spread over the dataset."""
+    chosen = spread(len(dataset), pictures)
+    tiles = [draw_ground_truth(dataset.read_image(index), dataset, index) for index in chosen]
+    save_picture(path, grid(tiles, 4, longest_side=400))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the indices 0..count - 1, evenly."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
 def save_prediction_sheet(model: YoloSeg, dataset: Dataset, path: str | Path, pictures: int = 8) -> None:
@@ -21,18 +35,15 @@ def save_prediction_sheet(model: YoloSeg, dataset: Dataset, path: str | Path, pi
     """
     predictor = Predictor(model)
     tiles, captions = [], []
-    for index in np.unique(np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).astype(int)):
-        image = dataset.read_image(int(index))
-        tiles += [draw_ground_truth(image, dataset, int(index)), predictor.predict_image(image).draw()]
+    for index in spread(len(dataset), pictures):
+        image = dataset.read_image(index)
+        tiles += [draw_ground_truth(image, dataset, index), predictor.predict_image(image).draw()]
         captions += [f"{dataset.records[index].image_id}: ground truth", "predicted"]
     save_picture(path, grid(tiles, 4, captions, longest_side=400))
 
 
-def draw_ground_truth(image: np.ndarray, dataset: Dataset, index: int) -> np.ndarray:
-    """The annotations of record `index` over its picture, crowds left out."""
-    height, width = image.shape[:2]
-    found = [instance for instance in read_instances(dataset.records[index]) if not instance.crowd]
-    boxes = np.array([instance.box(height, width) for instance in found], np.float32).reshape(-1, 4)
-    ids = np.array([instance.class_index for instance in found], int)
-    names = [dataset.classes[k] for k in ids]
-    return draw_instances(image, boxes, ids, names, mask_of=lambda i: found[i].rasterise(height, width) > 0)
+def save_batch_sheet(loader: Loader, classes: Sequence[str], path: str | Path, pictures: int = 16) -> None:
+    """Writes the first samples of the loader's epoch as the network gets them, their masks drawn."""
+    count = min(pictures, loader.batch_size * len(loader))
+    tiles = [draw_sample(loader.sample(index), classes) for index in range(count)]
+    save_picture(path, grid(tiles, 4, longest_side=400))

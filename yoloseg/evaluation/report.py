@@ -1,0 +1,212 @@
+"""report.html: one file with every picture and table of a run, to be opened without a server."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from yoloseg.data.records import Dataset
+from yoloseg.data.samples import read_instances
+from yoloseg.evaluation.coco_metrics import coco_metrics
+from yoloseg.evaluation.evaluate_model import Evaluation
+from yoloseg.evaluation.figures import save_confusion_matrix, save_f1_curve, save_pr_curve
+from yoloseg.evaluation.review import PictureReview, Review, crowding, review
+from yoloseg.files import write_text
+from yoloseg.inference.drawing import draw_instances, grid
+from yoloseg.inference.results import save_picture
+
+WORST = 12  # pictures shown in the error review
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: .5em 0 1.5em }
+td, th { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left }
+img { max-width: 100%; border: 1px solid #ddd }
+figure { margin: 1em 0 2em } figcaption { color: #555 }
+"""
+
+
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    title: str,
+    notes: Sequence[str] = (),
+    pictures: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Writes pr_curve.png, f1_curve.png, confusion_matrix.png, worst_pictures.jpg and report.html.
+
+    dataset: what was evaluated. notes: lines under the title. pictures: (file name in `folder`, caption) of
+    pictures that were drawn before, shown between the tables and the error review; those that are not there
+    are left out. Returns the path of report.html.
+    """
+    masks = evaluation.scores.per_class.get("segm", {})
+    save_pr_curve(masks, folder / "pr_curve.png")
+    save_f1_curve(masks, folder / "f1_curve.png")
+    threshold = max(evaluation.metrics["best_f1_threshold"], 0.001)
+    found = review(evaluation.ground_truth, evaluation.results, threshold)
+    save_confusion_matrix(found, folder / "confusion_matrix.png")
+    worst = sorted((one for one in found.pictures if one.errors), key=lambda one: -one.errors)[:WORST]
+    if worst:
+        save_worst_pictures(evaluation, dataset, worst, threshold, folder / "worst_pictures.jpg")
+    drawn = [
+        *pictures,
+        ("pr_curve.png", "Precision over recall of masks at IoU 0.5."),
+        ("f1_curve.png", "F1 of masks at IoU 0.5 over the score threshold."),
+        ("confusion_matrix.png", "What objects were taken for, at the threshold with the best F1."),
+    ]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        *(f"<p>{escape(note)}</p>" for note in notes),
+        "<h2>Accuracy</h2>",
+        _metrics_table(evaluation.metrics),
+        "<h2>Per class</h2>",
+        _class_table(evaluation.metrics),
+        "<h2>By size and by crowding</h2>",
+        _band_table(evaluation),
+        *(_figure(folder / name, caption) for name, caption in drawn if (folder / name).exists()),
+        "<h2>Errors</h2>",
+        _error_summary(found),
+    ]
+    if worst:
+        caption = "The pictures with the most errors: ground truth left, predictions right."
+        body += [_figure(folder / "worst_pictures.jpg", caption), _worst_table(worst)]
+    page = (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def save_worst_pictures(
+    evaluation: Evaluation, dataset: Dataset, worst: Sequence[PictureReview], threshold: float, path: Path
+) -> None:
+    """A contact sheet: ground truth left, the detections with score >= threshold right."""
+    position = {record.image_id: index for index, record in enumerate(dataset.records)}
+    tiles, captions = [], []
+    for one in worst:
+        index = position[one.image_id]
+        image = dataset.read_image(index)
+        results = [
+            result
+            for result in evaluation.results
+            if result["image_id"] == one.image_id and result["score"] >= threshold
+        ]
+        tiles += [draw_ground_truth(image, dataset, index), draw_results(image, dataset, results)]
+        captions += [f"{one.image_id}: ground truth", f"missed {one.missed}, false {one.false}"]
+    save_picture(path, grid(tiles, 4, captions, longest_side=400))
+
+
+def draw_results(image: np.ndarray, dataset: Dataset, results: Sequence[dict]) -> np.ndarray:
+    """COCO results of one picture over a copy of it."""
+    index = {category_id: k for k, category_id in enumerate(dataset.category_ids)}
+    boxes = np.array([result["bbox"] for result in results], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    ids = np.array([index[result["category_id"]] for result in results], int)
+    scores = np.array([result["score"] for result in results])
+    return draw_instances(
+        image,
+        boxes,
+        ids,
+        [dataset.classes[k] for k in ids],
+        scores,
+        mask_of=lambda i: coco_mask.decode(results[i]["segmentation"]) > 0,
+    )
+
+
+def draw_ground_truth(image: np.ndarray, dataset: Dataset, index: int) -> np.ndarray:
+    """The annotations of record `index` over its picture, crowds left out."""
+    height, width = image.shape[:2]
+    found = [instance for instance in read_instances(dataset.records[index]) if not instance.crowd]
+    boxes = np.array([instance.box(height, width) for instance in found], np.float32).reshape(-1, 4)
+    ids = np.array([instance.class_index for instance in found], int)
+    names = [dataset.classes[k] for k in ids]
+    return draw_instances(image, boxes, ids, names, mask_of=lambda i: found[i].rasterise(height, width) > 0)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _shown(value: float) -> str:
+    return "-" if value < 0 else f"{value:.3f}"
+
+
+def _metrics_table(metrics: dict) -> str:
+    names = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
+    rows = [
+        (title, *(_shown(metrics[kind][name]) for name in names))
+        for title, kind in (("boxes", "bbox"), ("masks", "segm"))
+    ]
+    return _table(("COCO metrics", *names), rows)
+
+
+def _class_table(metrics: dict) -> str:
+    rows = []
+    for name, boxes in metrics["bbox"]["per_class"].items():
+        masks = metrics["segm"]["per_class"][name]
+        values = (boxes["AP"], boxes["AP50"], masks["AP"], masks["AP50"], masks["AR100"])
+        rows.append((name, str(boxes["instances"]), *map(_shown, values)))
+    return _table(("class", "objects", "box AP", "box AP50", "mask AP", "mask AP50", "mask AR100"), rows)
+
+
+def _band_table(evaluation: Evaluation) -> str:
+    """Mask AP and AR by the object's size (COCO's bands), mask AP and AP50 by objects in the picture."""
+    masks = evaluation.metrics["segm"]
+    rows = [
+        (f"{name} objects", _shown(masks[f"AP{key}"]), "", _shown(masks[f"AR{key}"]))
+        for name, key in (("small", "s"), ("medium", "m"), ("large", "l"))
+    ]
+    for name, ids in crowding(evaluation.ground_truth).items():
+        chosen = set(ids)
+        if not chosen:
+            continue
+        truth = evaluation.ground_truth
+        part = truth | {
+            "images": [image for image in truth["images"] if image["id"] in chosen],
+            "annotations": [one for one in truth["annotations"] if one["image_id"] in chosen],
+        }
+        results = [result for result in evaluation.results if result["image_id"] in chosen]
+        found = coco_metrics(part, results)["segm"]
+        label = f"pictures with {name} object{'' if name == '1' else 's'} ({len(ids)})"
+        rows.append((label, _shown(found["AP"]), _shown(found["AP50"]), _shown(found["AR100"])))
+    return _table(("masks", "AP", "AP50", "AR"), rows)
+
+
+def _error_summary(found: Review) -> str:
+    total = {
+        name: sum(getattr(one, name) for one in found.pictures)
+        for name in ("found", "confused", "missed", "false")
+    }
+    objects = total["found"] + total["confused"] + total["missed"]
+    return (
+        f"<p>At score {found.threshold:.3f}, masks at IoU 0.5: of {objects} objects {total['found']} were "
+        f"found, {total['confused']} taken for another class, {total['missed']} missed; {total['false']} "
+        "detections show no object.</p>"
+    )
+
+
+def _worst_table(worst: Sequence[PictureReview]) -> str:
+    rows = [
+        tuple(str(v) for v in (one.image_id, one.found, one.confused, one.missed, one.false)) for one in worst
+    ]
+    return _table(("picture", "found", "another class", "missed", "false"), rows)
+
+
+def _figure(path: Path, caption: str) -> str:
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    text = escape(caption)
+    return (
+        f"<figure><img src='data:image/{kind};base64,{data}' alt='{text}'>"
+        f"<figcaption>{text}</figcaption></figure>"
+    )
