@@ -98,3 +98,21 @@ def test_configuration_round_trips():
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert isinstance(again, Muon) and again.get_config() == optimizer.get_config()
     assert again.adam_names == ("stem",) and again.decay == 0.3 and again.use_ema
+
+
+def test_two_accumulated_gradients_are_one_step_of_their_mean():
+    rng = np.random.default_rng(4)
+    halves = [[rng.normal(size=(6, 4)).astype(np.float32) for _ in range(2)] for _ in range(3)]
+    whole, parts = variable((6, 4), "kernel"), variable((6, 4), "kernel")
+    start = keras.ops.convert_to_numpy(parts)
+    one, two = Muon(0.05, weight_decay=0.1), Muon(0.05, weight_decay=0.1, gradient_accumulation_steps=2)
+    for first, second in halves:
+        one.apply([keras.ops.convert_to_tensor((first + second) / 2)], [whole])
+        before = keras.ops.convert_to_numpy(parts)
+        two.apply([keras.ops.convert_to_tensor(first)], [parts])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(parts), before)
+        two.apply([keras.ops.convert_to_tensor(second)], [parts])
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(parts), keras.ops.convert_to_numpy(whole), atol=1e-5
+    )
+    assert np.abs(keras.ops.convert_to_numpy(parts) - start).max() > 0.01

@@ -35,6 +35,9 @@ class Loader(keras.utils.PyDataset):
 
     `augment` is applied to every sample; from epoch `closing_epoch` on, where that is set, `closing` instead.
 
+    Pictures are decoded and augmented at imgsz; where `output_size` (height, width) is set to something else,
+    between two epochs, batches are of that size.
+
     Batches depend on (seed, epoch, i) alone: not on threads, cache or what was asked before. `on_epoch_end`
     advances `epoch`, but Keras' fit also calls it before its first epoch. So training sets
     `loader.epoch = epoch` in a callback's `on_epoch_begin`; a resumed run then sees the batches the first
@@ -78,6 +81,7 @@ class Loader(keras.utils.PyDataset):
         self.dataset = dataset
         self.samples = SampleCache(dataset, imgsz, cache_bytes)
         self.imgsz = imgsz
+        self.output_size = imgsz
         self.batch_size = batch_size
         self.augment = tuple(augment)
         self.closing = self.augment if closing is None else tuple(closing)
@@ -139,7 +143,7 @@ class Loader(keras.utils.PyDataset):
         late = self.closing_epoch is not None and epoch >= self.closing_epoch
         for transform in self.closing if late else self.augment:
             sample = transform(sample, rng, self.samples)
-        return sample
+        return sample.resized(self.output_size)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """int64 [pictures]: the records in the order in which the epoch takes them."""
@@ -154,7 +158,7 @@ class Loader(keras.utils.PyDataset):
     def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         first = index * self.batch_size
         samples = (self._sample(epoch, first + slot) for slot in range(self.batch_size))
-        return pack(samples, self.batch_size, self.imgsz, self.max_instances, self.mask_size)
+        return pack(samples, self.batch_size, self.output_size, self.max_instances, self.mask_size)
 
     def _look_ahead(self, epoch: int, index: int) -> Future | None:
         """Sets the threads to work on the batches after this one; gives this one if it was made before."""

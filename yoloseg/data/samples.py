@@ -40,6 +40,15 @@ class Sample:
         instances = tuple(one.transform(matrix) for one in self.instances)
         return replace(self, image=image, instances=instances, region=None)
 
+    def resized(self, imgsz: tuple[int, int]) -> Sample:
+        """The sample in a frame of imgsz (height, width); averaged where it shrinks."""
+        height, width = self.image.shape[:2]
+        if imgsz == (height, width):
+            return self
+        method = cv2.INTER_AREA if imgsz[0] <= height and imgsz[1] <= width else cv2.INTER_LINEAR
+        image = cv2.resize(self.image, (imgsz[1], imgsz[0]), interpolation=method)
+        return self.moved(image, np.array([[imgsz[1] / width, 0.0, 0.0], [0.0, imgsz[0] / height, 0.0]]))
+
     def visible(self) -> list[tuple[Instance, np.ndarray]]:
         """(instance, box float32 [4] xyxy) of those that show MIN_SIDE or more of width and of height, and
         MIN_SHOWN or more of their whole box.

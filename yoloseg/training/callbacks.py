@@ -59,7 +59,8 @@ class Watch(keras.callbacks.Callback):
     """At an epoch's end: the state to resume from and `last.keras`, and at times `metrics.json` and
     `best.keras`. Where epochs are short, not at every one: saving takes a twentieth of the time at most.
 
-    The score threshold with the best mask F1 is stored in the files.
+    The score threshold with the best mask F1 is stored in the files. After `patience` evaluations without a
+    better mask AP the training stops.
 
     evaluate: YoloSeg -> metrics as `yoloseg.evaluation` has them. Adds to the logs, for the callbacks after
     it: the learning rate, every balancing weight, and box_AP, box_AP50, mask_AP, mask_AP50 (NaN in epochs
@@ -73,11 +74,12 @@ class Watch(keras.callbacks.Callback):
         folder: Path,
         progress: checkpoint.Progress,
         every: int,
+        patience: int | None = None,
     ):
         super().__init__()
         self.averaged, self.evaluate, self.folder, self.every = averaged, evaluate, folder, every
-        self.progress = progress
-        self.best_ap = progress.best_ap
+        self.progress, self.patience = progress, patience
+        self.best_ap, self.stale = progress.best_ap, progress.stale
         self.started = time.monotonic() - progress.seconds
         self.next_save = 0.0
 
@@ -96,6 +98,9 @@ class Watch(keras.callbacks.Callback):
                 scores |= {f"{name}_{key}": metrics[kind][key] for key in ("AP", "AP50")}
             if metrics["best_f1_threshold"] > 0:
                 self.averaged.score_threshold = metrics["best_f1_threshold"]
+            self.stale = 0 if scores["mask_AP"] > self.best_ap else self.stale + 1
+            if self.patience is not None and self.stale >= self.patience:
+                self.model.stop_training = True
             if scores["mask_AP"] >= self.best_ap or not (self.folder / "best.keras").exists():
                 self.best_ap = scores["mask_AP"]
                 save_model(self.averaged, self.folder / "best.keras")
@@ -103,10 +108,12 @@ class Watch(keras.callbacks.Callback):
         logs.update(scores)
         now = time.monotonic()
         logs["seconds"] = now - self.started
-        if now < self.next_save and done < self.progress.epochs:
+        if now < self.next_save and done < self.progress.epochs and not trainer.stop_training:
             return
         save_model(self.averaged, self.folder / "last.keras")
-        state = dataclasses.replace(self.progress, epoch=done, seconds=logs["seconds"], best_ap=self.best_ap)
+        state = dataclasses.replace(
+            self.progress, epoch=done, seconds=logs["seconds"], best_ap=self.best_ap, stale=self.stale
+        )
         checkpoint.save_state(self.folder, trainer, state)
         self.next_save = time.monotonic() + SAVE_SHARE * (time.monotonic() - now)
 

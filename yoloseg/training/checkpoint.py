@@ -17,7 +17,8 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is. epoch: epochs done. best_ap: best mask AP so far, -1 before any evaluation.
+    """Where a training is. epoch: epochs done. best_ap: best mask AP so far, -1 before any evaluation; stale:
+    evaluations since it last rose.
 
     random: state of the trainer's SeedGenerator, which Keras keeps out of weights files.
     """
@@ -27,6 +28,7 @@ class Progress:
     steps_per_epoch: int
     seconds: float
     best_ap: float
+    stale: int = 0
     weights: str = ""
     random: Sequence[int] = ()
 

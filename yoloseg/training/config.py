@@ -31,6 +31,10 @@ class TrainConfig:
     speed measured at the start."""
     batch: int | None = None
     """Pictures a step; the recipe's if not given: 16, `paper` 8. Fewer need less memory and learn less."""
+    accumulate: int = 1
+    """Batches whose gradients make one step of the optimiser: a large batch in the memory of a small one."""
+    patience: int | None = None
+    """Stop when mask AP has not risen for this many evaluations; never if not given."""
     recipe: Literal["default", "paper"] = "default"
     """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours
     (six epochs of the shapes: mask AP50 .036 against .721)."""
@@ -54,7 +58,7 @@ class TrainConfig:
     def __post_init__(self):
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("give --epochs or --minutes, not both")
-        for name in ("epochs", "minutes", "batch"):
+        for name in ("epochs", "minutes", "batch", "accumulate", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name} must be above 0, got {value}")

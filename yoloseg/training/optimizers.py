@@ -34,8 +34,10 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps, "final_rate": self.final_rate}
 
 
-def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Optimizer:
-    """Optimizer for `steps` steps, with EMA weights whose memory is about a twentieth of the run.
+def build_optimizer(recipe: Recipe, trainer, steps: int, accumulate: int = 1) -> keras.optimizers.Optimizer:
+    """Optimizer for `steps` batches, with EMA weights whose memory is about a twentieth of the run.
+
+    accumulate: batches whose mean gradient makes one update; rate and warm-up go by batches.
 
     "sgdw" is tensorflow-addons' SGDW: momentum 0.9, decay subtracted as wd x w, each gradient clipped by its
     own norm.
@@ -45,7 +47,10 @@ def build_optimizer(recipe: Recipe, trainer, steps: int) -> keras.optimizers.Opt
     rate = recipe.learning_rate
     if recipe.cosine:
         rate = WarmupCosine(rate, min(recipe.warmup_steps, max(steps // 5, 1)), steps, recipe.final_rate)
-    ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
+    updates = max(steps // accumulate, 1)
+    ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / updates))}
+    if accumulate > 1:
+        ema["gradient_accumulation_steps"] = accumulate
     if recipe.optimizer == "sgdw":
         decay = recipe.weight_decay / recipe.learning_rate
         clip = {"clipnorm": recipe.clipnorm}

@@ -29,6 +29,8 @@ class Recipe:
     optimizer: "sgdw", decay subtracted as wd x w whatever the rate; "adamw"; or "muon".
     learning_rate is the peak, after `warmup_steps`; `cosine` brings it down to `final_rate` x peak.
     augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
+    stages: (share of the epochs at which a stage ends, factor on the sides of the input in it); the last one
+        ends at 1. See `yoloseg.training.stages`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Recipe:
     max_detections: int
     augmentation: Augmentation = Augmentation()
     mixing: float = 1.0
+    stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
 
 # What the report says and, where it is silent, what its authors' code does (design: YOLOv4+1). Constant rate.

@@ -35,6 +35,7 @@ from yoloseg.training.curves import save_curves
 from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import RECIPES, Recipe
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
+from yoloseg.training.stages import Stage, relative_cost, stages
 from yoloseg.training.trainer import Trainer
 from yoloseg.training.transfer import freeze_backbone, transfer_weights
 
@@ -80,19 +81,20 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
     loader = build_loader(config, recipe, batch, datasets["train"])
     trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
     if config.resume:
-        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch)
+        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
         checkpoint.load_state(folder, trainer, progress)
         console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
     else:
         epochs, minutes = config.duration
         steps = len(loader)
         if minutes is not None:
-            seconds = seconds_per_step(trainer, recipe, loader)
+            seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
             val_steps = -(-len(datasets["val"]) // batch)
-            epochs, steps = plan(minutes, seconds, len(loader), val_steps)
+            cost = relative_cost(recipe, config.input_size)
+            epochs, steps = plan(minutes, seconds * cost, len(loader), math.ceil(val_steps / cost))
             fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
             console.print(f"{seconds:.3f} s a step: {fill}")
-        compile_trainer(trainer, recipe, epochs * steps)
+        compile_trainer(trainer, recipe, epochs * steps, config.accumulate)
         progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         write_config(folder, config, recipe, batch, anchors, progress)
         boxes_of = np.array(model.anchors).reshape(-1, 2)
@@ -100,7 +102,8 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         save_label_sheet(datasets["val"], folder / "val_labels.jpg")
         save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
     loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
-    fit(trainer, loader, datasets["val"], folder, progress)
+    parts = stages(recipe, progress.epochs, loader.imgsz)
+    fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
     finish(folder, datasets["val"], console)
     return folder
 
@@ -189,16 +192,16 @@ def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Datas
     )
 
 
-def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int) -> None:
+def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int, accumulate: int = 1) -> None:
     """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
-    optimizer = build_optimizer(recipe, trainer, steps)
+    optimizer = build_optimizer(recipe, trainer, steps, accumulate)
     trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
 
 
-def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader) -> float:
+def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1) -> float:
     """Median seconds of a step, data included. Weights, statistics and random state are put back."""
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
-    compile_trainer(trainer, recipe, 1000)
+    compile_trainer(trainer, recipe, 1000, accumulate)
     seconds = []
     for step in range(TIMED_STEPS + 3):
         start = time.perf_counter()
@@ -230,8 +233,16 @@ def evaluated_every(epochs: int) -> int:
     return -(-epochs // min(10, max(2, epochs // 5)))
 
 
-def fit(trainer: Trainer, loader: Loader, val: Dataset, folder: Path, progress: checkpoint.Progress) -> None:
-    """Keras' fit, with our callbacks before Keras' own loggers."""
+def fit(
+    trainer: Trainer,
+    loader: Loader,
+    val: Dataset,
+    folder: Path,
+    progress: checkpoint.Progress,
+    parts: list[Stage],
+    patience: int | None = None,
+) -> None:
+    """Keras' fit, once a stage, with our callbacks before Keras' own loggers."""
     averaged = float32_copy(trainer.yoloseg)
     detector = Detector(averaged)
 
@@ -241,21 +252,28 @@ def fit(trainer: Trainer, loader: Loader, val: Dataset, folder: Path, progress: 
     callbacks = [
         Epochs(loader),
         StopOnNaN(),
-        Watch(averaged, measure, folder, progress, evaluated_every(progress.epochs)),
+        Watch(averaged, measure, folder, progress, evaluated_every(progress.epochs), patience),
         ShowProgress(progress.epochs, progress.steps_per_epoch, progress.epoch),
         Results(folder / "results.csv", progress.epoch),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
-    with loader.data_errors():
-        trainer.fit(
-            loader,
-            epochs=progress.epochs,
-            initial_epoch=progress.epoch,
-            steps_per_epoch=progress.steps_per_epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=callbacks,
-        )
+    for stage in parts:
+        if stage.last <= progress.epoch:
+            continue
+        loader.output_size = stage.imgsz
+        trainer.train_function = None  # pictures of another size are another graph
+        with loader.data_errors():
+            trainer.fit(
+                loader,
+                epochs=stage.last,
+                initial_epoch=max(stage.first, progress.epoch),
+                steps_per_epoch=progress.steps_per_epoch,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
+        if trainer.stop_training:
+            break
 
 
 def float32_copy(model: YoloSeg) -> YoloSeg:
