@@ -46,6 +46,8 @@ class Options:
     """Most detections kept in a picture."""
     save_json: bool = False
     """Also write OUT/predictions.json: a COCO file with RLE masks and scores, category ids from 1."""
+    features: bool = False
+    """Draw the network's feature maps of every level instead (pictures alone)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +68,8 @@ def predict(options: Options) -> None:
 
     source = open_source(options.source)
     targets = _targets(source, options.out)
+    if options.features:
+        return _draw_features(options, source, targets)
     predictor = Predictor(
         load(options.weights), score_threshold=options.conf, max_detections=options.max_detections
     )
@@ -104,6 +108,22 @@ def predict(options: Options) -> None:
         write_json(options.out / "predictions.json", document.content)
     print(f"{len(seconds)} pictures, {found.total()} instances: {_counts(found)}")
     print(f"{_speed(seconds)}; written to {options.out}")
+
+
+def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -> None:
+    """Writes a sheet of feature maps for every picture. Raises UsageError for a video or a camera."""
+    from yoloseg import load
+    from yoloseg.errors import UsageError
+    from yoloseg.inference.features import FeatureMaps, draw_features
+    from yoloseg.inference.results import save_picture
+
+    model = load(options.weights)
+    maps_of = FeatureMaps(model)
+    for name, image, frame in source:
+        if frame is not None:
+            raise UsageError(f"{name}: --features draws pictures, not videos; save a frame as a picture")
+        save_picture(targets[name], draw_features(image, maps_of(image), model.imgsz))
+        print(f"{name}: {targets[name]}")
 
 
 def _timed_results(source: Source, predictor: Predictor, seconds: list[float]) -> Iterator[Result]:
