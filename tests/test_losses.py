@@ -123,8 +123,13 @@ def test_objectness_of_an_anchor_named_twice_takes_the_larger_target():
                 targets[b, anchor] = max(targets[b, anchor], quality[b, n])
                 weight[b, anchor] = 1
     assert targets[0, 7] == pytest.approx(0.8)
+    plain = replace(DEFAULT, focus=0.0)
     expected = (cross_entropy(logits, targets) * weight).sum() / 6
-    got = objectness_loss(ops.convert_to_tensor(logits), found, quality, 6.0, DEFAULT)
+    got = objectness_loss(ops.convert_to_tensor(logits), found, quality, 6.0, plain)
+    assert value(got) == pytest.approx(expected, rel=1e-5)
+    off = (targets - 1 / (1 + np.exp(-logits.astype(np.float64)))) ** 2
+    expected = (cross_entropy(logits, targets) * weight * off).sum() / 6
+    got = objectness_loss(ops.convert_to_tensor(logits), found, quality, 6.0, replace(DEFAULT, focus=2.0))
     assert value(got) == pytest.approx(expected, rel=1e-5)
     expected = (cross_entropy(logits, targets > 0) * weight).sum() / 6
     got = objectness_loss(ops.convert_to_tensor(logits), found, quality, 6.0, PAPER)
@@ -195,7 +200,7 @@ def test_without_targets_nothing_counts():
     loss, had = class_loss(ops.ones((2, COUNT, 3)), 2, none, CLASSES)
     assert value(loss) == 0 and value(had) == 0
     logits = RNG.normal(size=(2, COUNT)).astype(np.float32)
-    loss = objectness_loss(ops.convert_to_tensor(logits), none, ops.ones((2, 5)), 1.0, DEFAULT)
+    loss = objectness_loss(ops.convert_to_tensor(logits), none, ops.ones((2, 5)), 1.0, PAPER)
     assert value(loss) == pytest.approx(cross_entropy(logits, 0).sum(), rel=1e-5), (
         "background is still learned"
     )

@@ -265,7 +265,7 @@ def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per
     def steps(epochs: int) -> int:
         every = run_module.evaluated_every(epochs)
         evaluated = sum(epoch % every == 0 or epoch == epochs for epoch in range(1, epochs + 1))
-        return epochs * steps_per_epoch + evaluated * val_steps
+        return epochs * steps_per_epoch + (evaluated + 1) * val_steps  # and once for the report
 
     epochs, planned = run_module.plan(minutes, 0.5, steps_per_epoch, val_steps)
     assert planned == steps_per_epoch
@@ -275,7 +275,7 @@ def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per
 
 def test_less_time_than_an_epoch_is_one_shorter_epoch():
     assert run_module.plan(1, 0.5, 200, 10) == (1, 120)
-    assert run_module.plan(0.001, 0.5, 200, 10) == (1, 1)
+    assert run_module.plan(0.001, 0.5, 200, 10) == run_module.plan(-1, 0.5, 200, 10) == (1, 1)
 
 
 def test_flags_that_cannot_be(capsys, data, tmp_path):

@@ -30,7 +30,7 @@ def average_weights(trainer: Trainer, target: YoloSeg) -> None:
     raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in trainer.trainable_variables]
     trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     for source, copy in zip(trainer.yoloseg.weights, target.weights, strict=True):
-        copy.assign(source)
+        copy.assign(keras.ops.convert_to_numpy(source))
     for variable, value in zip(trainer.trainable_variables, raw, strict=True):
         variable.assign(value)
 

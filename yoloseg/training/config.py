@@ -27,8 +27,8 @@ class TrainConfig:
     epochs: int | None = None
     """Passes over the training pictures; 100 if neither --epochs nor --minutes is given, 6 for the shapes."""
     minutes: float | None = None
-    """Train for this long instead, evaluations included, tracing not: the number of steps is fixed from the
-    speed measured at the start."""
+    """Train for this long instead, from the command's start to its report: the number of steps is fixed from
+    the speed measured at the start."""
     batch: int | None = None
     """Pictures a step; the recipe's if not given: 16, `paper` 8. Fewer need less memory and learn less."""
     accumulate: int = 1
@@ -52,13 +52,15 @@ class TrainConfig:
     """Go on with the run in --out that was stopped."""
     workers: int = 2
     """Threads that read pictures."""
+    devices: int = 1
+    """Devices of this machine that share each batch; more than one needs KERAS_BACKEND=jax."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Number format of the layers; weights and losses stay float32."""
 
     def __post_init__(self):
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("give --epochs or --minutes, not both")
-        for name in ("epochs", "minutes", "batch", "accumulate", "patience"):
+        for name in ("epochs", "minutes", "batch", "accumulate", "patience", "devices"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name} must be above 0, got {value}")

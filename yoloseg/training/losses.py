@@ -56,7 +56,8 @@ def box_loss(deltas, anchors: np.ndarray, assignment: Assignment, boxes, recipe:
 
 
 def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe: Recipe):
-    """Binary cross-entropy over all anchors that are not ignored, summed and divided by `foreground`.
+    """Cross-entropy over all anchors that are not ignored, summed and divided by `foreground`; each weighted
+    by how far its probability is from its target, to the power `recipe.focus` (a weight with a gradient).
 
     logits float32 [B, H * W * A]; quality float32 [B, N] as `box_loss` returns it; foreground: number of
     foreground candidates of all levels, at least 1. The sum over levels is thus the loss per object, whatever
@@ -77,6 +78,8 @@ def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe:
         both = ops.reshape(ops.maximum(both, 0.0), (-1, count, 2))  # empty segments hold the lowest float
         targets, positive = both[..., 0], both[..., 1]
     weight = 1.0 - assignment.ignore * (1.0 - positive)
+    if recipe.focus:
+        weight = weight * ops.power(ops.abs(targets - ops.sigmoid(logits)) + 1e-6, recipe.focus)
     return ops.sum(sigmoid_cross_entropy(logits, targets) * weight) / foreground
 
 

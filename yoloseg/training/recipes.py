@@ -19,6 +19,8 @@ class Recipe:
         3.4).
     box_loss: "smooth_l1" on the encoded deviations, or "ciou" on the decoded boxes.
     objectness_target: "one", or "iou" of the predicted box with its object.
+    focus: power of |target - probability| that weights the objectness loss of an anchor (quality focal loss,
+        arXiv 2006.04388, eq. 4, where it is 2); 0 for plain cross-entropy.
     classes_at: "centroid", the class is learned at the cell of the object's centre only, by all of its
         anchors; or "foreground", by every foreground anchor.
     logit_adjustment: strength of `losses.class_shift`, which makes up for rare classes; 0 for none.
@@ -43,6 +45,7 @@ class Recipe:
     shape_ratio: float
     box_loss: Literal["smooth_l1", "ciou"]
     objectness_target: Literal["one", "iou"]
+    focus: float
     classes_at: Literal["centroid", "foreground"]
     logit_adjustment: float
     gains: tuple[float, float, float, float]
@@ -74,6 +77,7 @@ PAPER = Recipe(
     shape_ratio=4.0,
     box_loss="smooth_l1",
     objectness_target="one",
+    focus=0.0,
     classes_at="centroid",
     logit_adjustment=0.0,
     gains=(1.0, 1.0, 1.0, 1.0),
@@ -103,9 +107,10 @@ DEFAULT = Recipe(
     shape_ratio=2.0,
     box_loss="ciou",
     objectness_target="iou",
+    focus=2.0,
     classes_at="foreground",
     logit_adjustment=1.0,
-    gains=(8.0, 1.0, 2.0, 4.0),
+    gains=(8.0, 4.0, 2.0, 4.0),
     rois=4,
     optimizer="muon",
     learning_rate=1e-2,
@@ -117,6 +122,8 @@ DEFAULT = Recipe(
     batch=16,
     nms_iou=0.5,
     max_detections=100,
+    augmentation=Augmentation(hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1),
+    stages=((0.7, 0.62), (1.0, 1.0)),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, PAPER)}

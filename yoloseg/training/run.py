@@ -32,6 +32,7 @@ from yoloseg.training import checkpoint
 from yoloseg.training.callbacks import Epochs, Results, ShowProgress, StopOnNaN, Watch
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.curves import save_curves
+from yoloseg.training.devices import alone, shared_by
 from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import RECIPES, Recipe
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
@@ -64,6 +65,7 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
 
 
 def _train(config: TrainConfig, recipe: Recipe) -> Path:
+    started = time.monotonic()
     console = Console(highlight=False)
     batch = config.batch or recipe.batch
     folder = run_folder(config)
@@ -76,34 +78,37 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
     for name, dataset in datasets.items():
         if not any(not a.crowd for record in dataset.records for a in record.annotations):
             raise DataError(f"{config.data}: {name} has no annotated object; there is nothing to {name}")
-    keras.utils.set_random_seed(config.seed)
-    model, anchors = build_model(config, recipe, datasets["train"], console)
-    loader = build_loader(config, recipe, batch, datasets["train"])
-    trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
-    if config.resume:
-        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
-        checkpoint.load_state(folder, trainer, progress)
-        console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-    else:
-        epochs, minutes = config.duration
-        steps = len(loader)
-        if minutes is not None:
-            seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
-            val_steps = -(-len(datasets["val"]) // batch)
-            cost = relative_cost(recipe, config.input_size)
-            epochs, steps = plan(minutes, seconds * cost, len(loader), math.ceil(val_steps / cost))
-            fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
-            console.print(f"{seconds:.3f} s a step: {fill}")
-        compile_trainer(trainer, recipe, epochs * steps, config.accumulate)
-        progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
-        write_config(folder, config, recipe, batch, anchors, progress)
-        boxes_of = np.array(model.anchors).reshape(-1, 2)
-        save_label_plot(datasets["train"], config.input_size, folder / "labels.png", boxes_of)
-        save_label_sheet(datasets["val"], folder / "val_labels.jpg")
-        save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
-    loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
-    parts = stages(recipe, progress.epochs, loader.imgsz)
-    fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
+    with shared_by(config.devices, batch):
+        keras.utils.set_random_seed(config.seed)
+        model, anchors = build_model(config, recipe, datasets["train"], console)
+        loader = build_loader(config, recipe, batch, datasets["train"])
+        trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
+        if config.resume:
+            compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
+            checkpoint.load_state(folder, trainer, progress)
+            console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
+        else:
+            epochs, minutes = config.duration
+            steps = len(loader)
+            if minutes is not None:
+                tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
+                val_steps = -(-len(datasets["val"]) // batch)
+                cost = relative_cost(recipe, config.input_size)
+                gone = time.monotonic() - started + len(recipe.stages) * tracing
+                left = minutes - gone / 60
+                epochs, steps = plan(left, seconds * cost, len(loader), math.ceil(val_steps / cost))
+                fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
+                console.print(f"{seconds:.3f} s a step: {fill}")
+            compile_trainer(trainer, recipe, epochs * steps, config.accumulate)
+            progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
+            write_config(folder, config, recipe, batch, anchors, progress)
+            boxes_of = np.array(model.anchors).reshape(-1, 2)
+            save_label_plot(datasets["train"], config.input_size, folder / "labels.png", boxes_of)
+            save_label_sheet(datasets["val"], folder / "val_labels.jpg")
+            save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
+        loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
+        parts = stages(recipe, progress.epochs, loader.imgsz)
+        fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
     finish(folder, datasets["val"], console)
     return folder
 
@@ -198,8 +203,13 @@ def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int, accumulate: in
     trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
 
 
-def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1) -> float:
-    """Median seconds of a step, data included. Weights, statistics and random state are put back."""
+def seconds_per_step(
+    trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1
+) -> tuple[float, float]:
+    """Seconds of the first step, which traces, and median seconds of the others, data included.
+
+    Weights, statistics and random state are put back.
+    """
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
     compile_trainer(trainer, recipe, 1000, accumulate)
     seconds = []
@@ -211,19 +221,24 @@ def seconds_per_step(trainer: Trainer, recipe: Recipe, loader: Loader, accumulat
     trainer.optimizer = None
     for variable, value in zip(trainer.variables, before, strict=True):
         variable.assign(value)
-    return float(np.median(seconds[3:]))
+    return seconds[0], float(np.median(seconds[3:]))
 
 
 def plan(minutes: float, seconds: float, steps_per_epoch: int, val_steps: int) -> tuple[int, int]:
-    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one.
+    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one, of one step where
+    no time is left.
 
     seconds: of a step. val_steps: batches of an evaluation; one is reckoned as long as a step of training.
+    The report at the end evaluates once more.
     """
     steps = max(1, int(minutes * 60 / seconds))
     if steps < steps_per_epoch:
         return 1, steps
     epochs = steps // steps_per_epoch
-    while epochs > 1 and steps < epochs * steps_per_epoch + -(-epochs // evaluated_every(epochs)) * val_steps:
+    while epochs > 1:
+        evaluations = -(-epochs // evaluated_every(epochs)) + 1
+        if epochs * steps_per_epoch + evaluations * val_steps <= steps:
+            break
         epochs -= 1
     return epochs, steps_per_epoch
 
@@ -243,11 +258,13 @@ def fit(
     patience: int | None = None,
 ) -> None:
     """Keras' fit, once a stage, with our callbacks before Keras' own loggers."""
-    averaged = float32_copy(trainer.yoloseg)
-    detector = Detector(averaged)
+    with alone():
+        averaged = float32_copy(trainer.yoloseg)
+        detector = Detector(averaged)
 
     def measure(model: YoloSeg) -> dict:
-        return evaluate(model, val, detector=detector, progress=False)
+        with alone():
+            return evaluate(model, val, detector=detector, progress=False)
 
     callbacks = [
         Epochs(loader),

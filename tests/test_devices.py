@@ -1,0 +1,86 @@
+"""Two virtual devices train as one does, at the same batch (JAX, in a process of its own)."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_trainer import make_batch
+
+from yoloseg.errors import UsageError
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.devices import shared_by
+
+JAX_FIT = """
+import json, sys
+import keras, numpy as np
+from yoloseg.modeling.network import YoloSeg
+from yoloseg.training.callbacks import average_weights
+from yoloseg.training.devices import alone, shared_by
+from yoloseg.training.optimizers import build_optimizer
+from yoloseg.training.recipes import PAPER
+from yoloseg.training.run import float32_copy
+from yoloseg.training.trainer import Trainer
+batch = {name: value for name, value in np.load(sys.argv[1] + "/batch.npz").items()}
+anchors = [[(6, 6), (10, 14)], [(16, 12), (20, 24)], [(32, 30), (24, 40)], [(50, 40), (60, 60)]]
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        return batch
+
+result = {}
+for devices in (1, 2):
+    with shared_by(devices, 2):
+        keras.utils.set_random_seed(0)
+        model = YoloSeg("n", ("bear", "otter", "tiger"), anchors, (64, 64), classes_per_anchor=True)
+        trainer = Trainer(model, PAPER)
+        trainer.compile(build_optimizer(PAPER, trainer, 6), jit_compile=True)
+        history = trainer.fit(Batches(workers=1), epochs=3, shuffle=False, verbose=0).history
+        with alone():
+            averaged = float32_copy(model)
+            average_weights(trainer, averaged)
+            seen = averaged(batch["images"], training=False)["P5"]["objectness"]
+        used = len(model.trainable_variables[0].value.sharding.device_set)
+    result[devices] = {"history": history, "devices": used, "seen": np.asarray(seen).tolist()}
+try:
+    with shared_by(3, 3):
+        pass
+except Exception as error:
+    result["three"] = str(error)
+try:
+    with shared_by(2, 3):
+        pass
+except Exception as error:
+    result["odd"] = str(error)
+print("RESULT" + json.dumps(result))
+"""
+
+
+def test_two_devices_give_the_losses_of_one(tmp_path):
+    np.savez(tmp_path / "batch.npz", **make_batch())
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+    command = [sys.executable, "-c", JAX_FIT, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.split("RESULT")[1])
+    one, two = found["1"], found["2"]
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert set(one["history"]) == set(two["history"]) and len(one["history"]["loss"]) == 3
+    for name, values in one["history"].items():
+        np.testing.assert_allclose(two["history"][name], values, rtol=2e-3, atol=1e-3, err_msg=name)
+    np.testing.assert_allclose(two["seen"], one["seen"], rtol=1e-2, atol=1e-2)
+    assert "JAX sees 2" in found["three"] and "cannot be shared by 2" in found["odd"]
+
+
+def test_several_devices_need_jax():
+    with pytest.raises(UsageError, match="KERAS_BACKEND=jax"), shared_by(2, 4):
+        pass
+    with shared_by(1, 3):
+        pass
+    with pytest.raises(UsageError, match="--devices must be above 0"):
+        TrainConfig(devices=0)
