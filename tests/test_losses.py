@@ -260,6 +260,18 @@ def test_balance_is_equation_one_and_ignores_what_had_no_targets():
     assert slope[1, 0] == 0
 
 
+def test_one_weight_a_loss_and_fixed_weights():
+    losses, had = np.float32([[1, 2], [3, 4]]), np.ones((2, 2), np.float32)
+    shared = LossBalance(["P2", "P3"], ["box", "mask"], kind="loss")
+    shared.w.assign(np.float32([[0.5, -1]]))
+    by_hand = 0.5 * (np.exp(-0.5) * (1 + 3) + 2 * 0.5 + np.exp(1) * (2 + 4) - 2)
+    assert value(shared(losses, had)) == pytest.approx(by_hand, rel=1e-6)
+    assert shared.values().tolist() == [[0.5, -1], [0.5, -1]]
+    fixed = LossBalance(["P2", "P3"], ["box", "mask"], (1.0, 4.0), kind="fixed")
+    assert fixed.trainable_variables == []
+    assert value(fixed(losses, had)) == pytest.approx(0.5 * (1 + 3 + 4 * (2 + 4)))
+
+
 def test_gains_scale_whole_terms():
     layer = LossBalance(["P2"], ["box", "class"], gains=(1.0, 4.0))
     layer.w.assign(np.float32([[0.5, -1]]))

@@ -14,8 +14,8 @@ TWO = replace(DEFAULT, stages=((0.6, 0.62), (1.0, 1.0)))
 
 def test_stages_cover_every_epoch_once():
     assert stages(TWO, 10, (416, 416)) == [Stage(0, 6, (256, 256)), Stage(6, 10, (416, 416))]
-    assert stages(TWO, 1, (416, 416)) == [Stage(0, 1, (256, 256))]
-    assert stages(replace(DEFAULT, stages=((1.0, 1.0),)), 3, (96, 128)) == [Stage(0, 3, (96, 128))]
+    assert stages(replace(DEFAULT, stages=((1.0, 1.0),)), 30, (96, 128)) == [Stage(0, 30, (96, 128))]
+    assert stages(TWO, 9, (96, 128)) == [Stage(0, 9, (96, 128))], "not worth a second graph"
     for epochs in range(1, 30):
         found = stages(TWO, epochs, (416, 416))
         covered = [epoch for stage in found for epoch in range(stage.first, stage.last)]

@@ -7,15 +7,20 @@ objects), about 18 minutes; more epochs are needed for .9.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 import yaml
 
+from yoloseg.data.augment import Augmentation
 from yoloseg.files import write_json, write_text
 from yoloseg.training.config import TrainConfig
+from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
+
+# The very pictures that are scored, at their full size from the first step.
+RECIPE = replace(DEFAULT, name="overfit", augmentation=Augmentation(flip=0.0), stages=((1.0, 1.0),))
 
 
 @dataclass
@@ -28,9 +33,9 @@ class Options:
     """Folder its file names are relative to."""
     pictures: int = 16
     """How many pictures, in the file's order."""
-    epochs: int = 200
+    epochs: int = 300
     """How often each picture is seen."""
-    batch: int = 4
+    batch: int = 16
     """Pictures a step."""
     out: Path = Path("runs/overfit")
     """Run folder."""
@@ -51,4 +56,4 @@ def write_subset(options: Options) -> Path:
 if __name__ == "__main__":
     options = tyro.cli(Options)
     data = write_subset(options)
-    train(TrainConfig(data=str(data), epochs=options.epochs, batch=options.batch, out=options.out))
+    train(TrainConfig(data=str(data), epochs=options.epochs, batch=options.batch, out=options.out), RECIPE)

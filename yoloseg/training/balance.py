@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import numpy as np
@@ -28,17 +29,26 @@ class LossBalance(keras.layers.Layer):
 
     gains: g_j, one a loss; 1 if not given, which is the report's eq. 1. A term counts only if it had targets:
     otherwise its w would sink without end. w stays within +-5. The total may be negative.
+    kind: "each", a w for each level and loss (the report); "loss", one w_j for all levels (its authors'
+    code); "fixed", all w stay 0.
     """
 
     def __init__(
-        self, levels: Sequence[str], losses: Sequence[str], gains: Sequence[float] | None = None, **kwargs
+        self,
+        levels: Sequence[str],
+        losses: Sequence[str],
+        gains: Sequence[float] | None = None,
+        kind: Literal["each", "loss", "fixed"] = "each",
+        **kwargs,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.gains = np.array(gains if gains is not None else [1.0] * len(losses), np.float32)
+        self.levels = len(levels)
         self.w = self.add_weight(
-            shape=(len(levels), len(losses)),
+            shape=(1 if kind == "loss" else len(levels), len(losses)),
             initializer="zeros",
             constraint=Between(-5.0, 5.0),
+            trainable=kind != "fixed",
             name="loss_balance",
         )
         self.built = True
@@ -46,3 +56,8 @@ class LossBalance(keras.layers.Layer):
     def call(self, values, had):
         """values, had: float32 [levels, losses]; had is 1 where the loss had targets. Returns the total."""
         return 0.5 * ops.sum(self.gains * had * (ops.exp(-self.w) * values + self.w))
+
+    def values(self) -> np.ndarray:
+        """float32 [levels, losses]: every w_ij as it is."""
+        w = np.asarray(keras.ops.convert_to_numpy(self.w))
+        return np.broadcast_to(w, (self.levels, w.shape[1]))

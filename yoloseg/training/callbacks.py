@@ -86,7 +86,7 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         trainer, done = self.model, epoch + 1
         logs["learning_rate"] = float(np.asarray(trainer.optimizer.learning_rate))
-        weights = np.asarray(keras.ops.convert_to_numpy(trainer.balance.w))
+        weights = trainer.balance.values()
         for i, level in enumerate(LEVELS):
             for j, loss in enumerate(LOSSES):
                 logs[f"w_{loss}_{level}"] = float(weights[i, j])

@@ -33,6 +33,7 @@ class Recipe:
     augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
     stages: (share of the epochs at which a stage ends, factor on the sides of the input in it); the last one
         ends at 1. See `yoloseg.training.stages`.
+    balance: which balancing weights are learned, see `LossBalance`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     mixing: float = 1.0
     stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    balance: Literal["each", "loss", "fixed"] = "each"
 
 
 # What the report says and, where it is silent, what its authors' code does (design: YOLOv4+1). Constant rate.

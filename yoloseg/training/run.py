@@ -36,7 +36,7 @@ from yoloseg.training.devices import alone, shared_by
 from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import RECIPES, Recipe
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
-from yoloseg.training.stages import Stage, relative_cost, stages
+from yoloseg.training.stages import SHORT, Stage, relative_cost, stages
 from yoloseg.training.trainer import Trainer
 from yoloseg.training.transfer import freeze_backbone, transfer_weights
 
@@ -83,29 +83,15 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         model, anchors = build_model(config, recipe, datasets["train"], console)
         loader = build_loader(config, recipe, batch, datasets["train"])
         trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
-        if config.resume:
-            compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
-            checkpoint.load_state(folder, trainer, progress)
-            console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        else:
-            epochs, minutes = config.duration
-            steps = len(loader)
-            if minutes is not None:
-                tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
-                val_steps = -(-len(datasets["val"]) // batch)
-                cost = relative_cost(recipe, config.input_size)
-                gone = time.monotonic() - started + len(recipe.stages) * tracing
-                left = minutes - gone / 60
-                epochs, steps = plan(left, seconds * cost, len(loader), math.ceil(val_steps / cost))
-                fill = f"{epochs} epochs of {steps} steps fill {minutes:g} minutes"
-                console.print(f"{seconds:.3f} s a step: {fill}")
-            compile_trainer(trainer, recipe, epochs * steps, config.accumulate)
+        if not config.resume:
+            epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
             write_config(folder, config, recipe, batch, anchors, progress)
-            boxes_of = np.array(model.anchors).reshape(-1, 2)
-            save_label_plot(datasets["train"], config.input_size, folder / "labels.png", boxes_of)
-            save_label_sheet(datasets["val"], folder / "val_labels.jpg")
-            save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
+            draw_data(folder, datasets, loader, model)
+        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
+        if config.resume:
+            checkpoint.load_state(folder, trainer, progress)
+            console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
         loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
         parts = stages(recipe, progress.epochs, loader.imgsz)
         fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
@@ -201,6 +187,43 @@ def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int, accumulate: in
     """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
     optimizer = build_optimizer(recipe, trainer, steps, accumulate)
     trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+
+
+def duration(
+    config: TrainConfig,
+    recipe: Recipe,
+    trainer: Trainer,
+    loader: Loader,
+    pictures: int,
+    started: float,
+    console: Console,
+) -> tuple[int, int]:
+    """(epochs, steps an epoch), as asked for or as many as fill --minutes since `started` (monotonic).
+
+    pictures: in the validation set.
+    """
+    epochs, minutes = config.duration
+    if minutes is None:
+        return epochs, len(loader)
+    tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
+    val_steps = -(-pictures // loader.batch_size)
+    left = minutes - (time.monotonic() - started) / 60
+    cost = relative_cost(recipe, loader.imgsz)
+    staged = left - len(recipe.stages) * tracing / 60
+    epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
+    if epochs < SHORT:
+        epochs, steps = plan(left - tracing / 60, seconds, len(loader), val_steps)
+        epochs = min(epochs, SHORT - 1)
+    console.print(f"{seconds:.3f} s a step: {epochs} epochs of {steps} steps fill {minutes:g} minutes")
+    return epochs, steps
+
+
+def draw_data(folder: Path, datasets: dict[str, Dataset], loader: Loader, model: YoloSeg) -> None:
+    """labels.png, train_batch.jpg and val_labels.jpg."""
+    anchors = np.array(model.anchors).reshape(-1, 2)
+    save_label_plot(datasets["train"], loader.imgsz, folder / "labels.png", anchors)
+    save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
+    save_label_sheet(datasets["val"], folder / "val_labels.jpg")
 
 
 def seconds_per_step(

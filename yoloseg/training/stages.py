@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from yoloseg.modeling.architecture import STRIDES
 from yoloseg.training.recipes import Recipe
 
+SHORT = 10  # epochs: a shorter training has one stage; another would cost more to trace than it saves
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -24,7 +26,9 @@ def scaled(imgsz: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int]) -> list[Stage]:
-    """The stages of a training of `epochs` epochs, in order, without empty ones."""
+    """The stages of a training of `epochs` epochs, in order, without empty ones; one if it is a SHORT one."""
+    if epochs < SHORT:
+        return [Stage(0, epochs, imgsz)]
     found, first = [], 0
     for share, factor in recipe.stages:
         last = round(share * epochs)

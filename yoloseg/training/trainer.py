@@ -35,7 +35,7 @@ class Trainer(keras.Model):
         self.recipe = recipe
         counts = np.ones(len(model.classes)) if class_counts is None else class_counts
         self.class_shift = class_shift(counts, recipe.logit_adjustment)
-        self.balance = LossBalance(LEVELS, LOSSES, recipe.gains, name="balance")
+        self.balance = LossBalance(LEVELS, LOSSES, recipe.gains, recipe.balance, name="balance")
         self.seed = keras.random.SeedGenerator(seed)
         self.loss_means = {
             f"{loss}_{level}": keras.metrics.Mean(name=f"{loss}_{level}")

@@ -1,0 +1,116 @@
+"""What each choice of recipe `default` is worth: the same short training with one choice changed at a time.
+
+    python train/ablations.py --data animals.yaml --out runs/ablations --arms default "smooth L1" --seeds 0 1
+
+Six epochs at 256 x 256, all pictures at that size, flips alone unless the arm is an augmentation; a few
+minutes an arm and seed on two cores. Appends a line to OUT/ablations.csv after each run (runs that are there
+are skipped, so the script may be stopped and started again) and prints the table. Measured: train/ablations.md.
+"""
+
+import csv
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from yoloseg.data.augment import Augmentation
+from yoloseg.files import write_text
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.recipes import DEFAULT
+from yoloseg.training.run import train
+
+BASE = replace(DEFAULT, augmentation=Augmentation(), stages=((1.0, 1.0),))
+SGD = {"optimizer": "sgdw", "learning_rate": 1e-2, "weight_decay": 5e-6}
+ARMS = {
+    "default": {},
+    "plain cross-entropy objectness": {"focus": 0.0},
+    "objectness gain 1": {"gains": (8.0, 1.0, 2.0, 4.0)},
+    "no gains": {"gains": (1.0, 1.0, 1.0, 1.0)},
+    "one weight a loss": {"balance": "loss"},
+    "fixed weights": {"balance": "fixed"},
+    "smooth L1": {"box_loss": "smooth_l1"},
+    "objectness target 1": {"objectness_target": "one"},
+    "class logits per anchor": {"classes_per_anchor": True},
+    "class at the centroid": {"classes_at": "centroid"},
+    "assignment by IoU": {"assignment": "iou"},
+    "anchors within a factor of 4": {"shape_ratio": 4.0},
+    "6 anchors a level": {"anchors_per_level": 6},
+    "no logit adjustment": {"logit_adjustment": 0.0},
+    "AdamW": {"optimizer": "adamw", "learning_rate": 3e-3},
+    "SGD": SGD,
+    "batch 8": {"batch": 8},
+    "batch 32": {"batch": 32},
+    "colour": {"augmentation": Augmentation(hue=0.015, saturation=0.5, value=0.3)},
+    "scale and translate": {"augmentation": Augmentation(scale=(0.75, 1.33), translate=0.1)},
+    "rotate": {"augmentation": Augmentation(rotate=10.0)},
+    "mosaic": {"augmentation": Augmentation(scale=(0.5, 1.5), translate=0.1, mosaic=1.0), "mixing": 0.7},
+    "copy-paste": {"augmentation": Augmentation(copy_paste=0.5), "mixing": 0.7},
+    "erase": {"augmentation": Augmentation(erase=0.5)},
+}
+FIELDS = ("arm", "seed", "epochs", "imgsz", "box_AP", "box_AP50", "mask_AP", "mask_AP50", "seconds")
+
+
+@dataclass
+class Options:
+    """Train short, one choice changed at a time, and compare."""
+
+    data: str
+    """A data file, or `shapes`."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Which of the arms; all if not given."""
+    seeds: tuple[int, ...] = (0, 1)
+    """A run each."""
+    epochs: int = 6
+    """Of every run."""
+    imgsz: int = 256
+    """Network input."""
+    out: Path = Path("runs/ablations")
+    """Where the runs and ablations.csv go."""
+
+
+def run(options: Options) -> None:
+    """Trains what is not in the table yet."""
+    unknown = [arm for arm in options.arms if arm not in ARMS]
+    if unknown:
+        raise SystemExit(f"unknown arms {', '.join(unknown)}; there are: {', '.join(ARMS)}")
+    path = options.out / "ablations.csv"
+    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    known = {(row["arm"], int(row["seed"])) for row in rows}
+    for seed in options.seeds:
+        for arm in options.arms:
+            if (arm, seed) in known:
+                continue
+            recipe = replace(BASE, name=arm, **ARMS[arm])
+            folder = options.out / f"{arm.replace(' ', '_')}-{seed}"
+            config = TrainConfig(
+                data=options.data, imgsz=(options.imgsz,), epochs=options.epochs, seed=seed, out=folder
+            )
+            started = time.monotonic()
+            train(config, recipe)
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            values = [metrics[kind][key] for kind in ("bbox", "segm") for key in ("AP", "AP50")]
+            numbers = [f"{value:.4f}" for value in values] + [f"{time.monotonic() - started:.0f}"]
+            row = [arm, str(seed), str(options.epochs), str(options.imgsz), *numbers]
+            rows.append(dict(zip(FIELDS, row, strict=True)))
+            lines = [",".join(FIELDS), *(",".join(row[name] for name in FIELDS) for row in rows)]
+            write_text(path, "\n".join(lines) + "\n")
+    show(rows)
+
+
+def show(rows: list[dict[str, str]]) -> None:
+    """The table: an arm a line, its scores by seed."""
+    table = Table("arm", "box AP50", "mask AP", "mask AP50", "seconds")
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        names = ("box_AP50", "mask_AP", "mask_AP50")
+        scores = [" / ".join(f"{float(row[name]):.3f}" for row in own) for name in names]
+        table.add_row(arm, *scores, " / ".join(row["seconds"] for row in own))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Options))
