@@ -4,7 +4,8 @@
 
 Six epochs at 256 x 256, all pictures at that size, flips alone unless the arm is an augmentation; a few
 minutes an arm and seed on two cores. Appends a line to OUT/ablations.csv after each run (runs that are there
-are skipped, so the script may be stopped and started again) and prints the table. Measured: train/ablations.md.
+are skipped, so the script may be stopped and started again) and prints the table.
+What was measured is in train/ablations.md.
 """
 
 import csv
