@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,16 @@ import yaml
 import yoloseg
 from yoloseg import train as command
 from yoloseg.data.coco_writer import write_coco
+from yoloseg.data.loader import Loader
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
 from yoloseg.modeling.architecture import LEVELS
+from yoloseg.training import planning
 from yoloseg.training import run as run_module
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
+from yoloseg.training.recipes import PAPER
+from yoloseg.training.run import train
 
 EPOCHS = 3
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
@@ -255,6 +260,29 @@ def test_a_run_stopped_in_its_first_epoch_can_be_started_again(tmp_path):
         run_module.run_folder(config)
 
 
+def test_stages_of_growing_pictures_until_patience_ends(data, tmp_path, monkeypatch):
+    """Recipe `paper` (its graph is made faster): five epochs on half the sides, then whole; the second
+    evaluation, no better than the first (mask AP 0), ends it."""
+    sizes, made = {}, Loader.__getitem__
+
+    def spy(loader, index):
+        batch = made(loader, index)
+        sizes.setdefault(loader.epoch, set()).add(batch["images"].shape[1:3])
+        return batch
+
+    monkeypatch.setattr(Loader, "__getitem__", spy)
+    config = TrainConfig(
+        data=str(data), imgsz=(64,), batch=4, epochs=20, patience=1, workers=1, out=tmp_path / "run"
+    )
+    train(config, replace(PAPER, stages=((0.25, 0.5), (1.0, 1.0))))
+    rows = table(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == list(range(10)), "evaluated after five and ten epochs"
+    assert [row["epoch"] for row in rows if not np.isnan(row["mask_AP"])] == [4, 9]
+    assert sizes == {epoch: {(32, 32) if epoch < 5 else (64, 64)} for epoch in range(10)}
+    assert yoloseg.load(tmp_path / "run" / "best.keras").imgsz == (64, 64)
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 PLANS = [(48, 43, 14), (10, 43, 300), (3, 1, 0), (1, 90, 1)]
 
 
@@ -263,19 +291,19 @@ def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per
     """At half a second a step: the plan fits, and one more epoch would not; one epoch there always is."""
 
     def steps(epochs: int) -> int:
-        every = run_module.evaluated_every(epochs)
+        every = planning.evaluated_every(epochs)
         evaluated = sum(epoch % every == 0 or epoch == epochs for epoch in range(1, epochs + 1))
         return epochs * steps_per_epoch + (evaluated + 1) * val_steps  # and once for the report
 
-    epochs, planned = run_module.plan(minutes, 0.5, steps_per_epoch, val_steps)
+    epochs, planned = planning.plan(minutes, 0.5, steps_per_epoch, val_steps)
     assert planned == steps_per_epoch
     assert steps(epochs) <= 120 * minutes or epochs == 1
     assert steps(epochs + 1) > 120 * minutes
 
 
 def test_less_time_than_an_epoch_is_one_shorter_epoch():
-    assert run_module.plan(1, 0.5, 200, 10) == (1, 120)
-    assert run_module.plan(0.001, 0.5, 200, 10) == run_module.plan(-1, 0.5, 200, 10) == (1, 1)
+    assert planning.plan(1, 0.5, 200, 10) == (1, 120)
+    assert planning.plan(0.001, 0.5, 200, 10) == planning.plan(-1, 0.5, 200, 10) == (1, 1)
 
 
 def test_flags_that_cannot_be(capsys, data, tmp_path):

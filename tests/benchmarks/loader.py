@@ -10,14 +10,27 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from yoloseg.data.augment import Affine, Colour, Erase
+from yoloseg.data.copy_paste import CopyPaste
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.letterbox import letterbox
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
+from yoloseg.data.sample_cache import SampleCache
 from yoloseg.data.samples import Flip, read_instances, read_sample
+from yoloseg.training.recipes import DEFAULT
+
+TRANSFORMS = {
+    "copy-paste": CopyPaste(1.0),
+    "affine": Affine(),
+    "mosaic": Affine(mosaic=1.0),
+    "colour": Colour(),
+    "erase": Erase(1.0),
+}
 
 
 def measure(function: Callable[[], object]) -> tuple[float, float]:
@@ -55,6 +68,11 @@ def time_parts(dataset: Dataset, imgsz: tuple[int, int], mask_size: int, picture
         shown = timed("boxes *", flipped.visible)
         crops += len(shown)
         timed("masks *", lambda shown=shown: [one.crop(box, mask_size) for one, box in shown])
+    cache = SampleCache(dataset, imgsz, 1 << 30)
+    pool = [cache[i] for i in range(len(records))]
+    for name, transform in TRANSFORMS.items():
+        for sample in pool:
+            timed(f"{name} *", partial(transform, sample, rng, pool))
     print(f"\nper picture, one thread ({crops / len(records):.1f} instances); * also when cached")
     for name, seconds in totals.items():
         print(f"{name:34s} {1e3 * seconds / len(records):8.2f} ms")
@@ -67,14 +85,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--augment", action="store_true", help="recipe default's augmentation, else flips")
     arguments = parser.parse_args()
     imgsz = (arguments.imgsz[0], arguments.imgsz[-1])
     dataset = load_datasets(arguments.data)["train"]
     batches = min(arguments.batches, max(1, len(dataset) // arguments.batch))
 
     def loader(workers: int) -> Loader:
-        return Loader(dataset, imgsz, arguments.batch, augment=[Flip()], workers=workers)
+        return Loader(dataset, imgsz, arguments.batch, augment=augment, workers=workers)
 
+    augment = [Flip()]
+    if arguments.augment:
+        augment = DEFAULT.augmentation.transforms()
     print(f"{arguments.data}: {len(dataset)} pictures, {batches} batches of {arguments.batch} at {imgsz}")
     print(f"{'':34s} {'ms/batch':>8s} {'CPU':>8s} {'CPU/picture':>12s}")
     for workers in (0, arguments.workers):

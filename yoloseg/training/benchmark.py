@@ -15,8 +15,9 @@ from rich.table import Table
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.summary import count_instances
 from yoloseg.training.config import TrainConfig
+from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import RECIPES
-from yoloseg.training.run import build_loader, build_model, compile_trainer
+from yoloseg.training.run import build_loader, build_model
 from yoloseg.training.trainer import Trainer
 
 WARM_UP = 3

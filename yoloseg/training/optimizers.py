@@ -63,3 +63,9 @@ def build_optimizer(recipe: Recipe, trainer, steps: int, accumulate: int = 1) ->
         exempt = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
     optimizer.exclude_from_weight_decay(var_list=exempt)
     return optimizer
+
+
+def compile_trainer(trainer, recipe: Recipe, steps: int, accumulate: int = 1) -> None:
+    """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
+    optimizer = build_optimizer(recipe, trainer, steps, accumulate)
+    trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")

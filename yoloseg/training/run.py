@@ -33,10 +33,11 @@ from yoloseg.training.callbacks import Epochs, Results, ShowProgress, StopOnNaN,
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.curves import save_curves
 from yoloseg.training.devices import alone, shared_by
-from yoloseg.training.optimizers import build_optimizer
+from yoloseg.training.optimizers import compile_trainer
+from yoloseg.training.planning import duration, evaluated_every
 from yoloseg.training.recipes import RECIPES, Recipe
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
-from yoloseg.training.stages import SHORT, Stage, relative_cost, stages
+from yoloseg.training.stages import Stage, stages
 from yoloseg.training.trainer import Trainer
 from yoloseg.training.transfer import freeze_backbone, transfer_weights
 
@@ -46,7 +47,6 @@ PICTURES = (
     ("labels.png", "The training set, and the anchors."),
     ("train_batch.jpg", "The first training pictures as the network got them."),
 )
-TIMED_STEPS = 12     # steps whose median gives the speed, after the compiling ones
 
 
 def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
@@ -183,92 +183,12 @@ def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Datas
     )
 
 
-def compile_trainer(trainer: Trainer, recipe: Recipe, steps: int, accumulate: int = 1) -> None:
-    """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
-    optimizer = build_optimizer(recipe, trainer, steps, accumulate)
-    trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
-
-
-def duration(
-    config: TrainConfig,
-    recipe: Recipe,
-    trainer: Trainer,
-    loader: Loader,
-    pictures: int,
-    started: float,
-    console: Console,
-) -> tuple[int, int]:
-    """(epochs, steps an epoch), as asked for or as many as fill --minutes since `started` (monotonic).
-
-    pictures: in the validation set.
-    """
-    epochs, minutes = config.duration
-    if minutes is None:
-        return epochs, len(loader)
-    tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
-    val_steps = -(-pictures // loader.batch_size)
-    left = minutes - (time.monotonic() - started) / 60
-    cost = relative_cost(recipe, loader.imgsz)
-    staged = left - len(recipe.stages) * tracing / 60
-    epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
-    if epochs < SHORT:
-        epochs, steps = plan(left - tracing / 60, seconds, len(loader), val_steps)
-        epochs = min(epochs, SHORT - 1)
-    console.print(f"{seconds:.3f} s a step: {epochs} epochs of {steps} steps fill {minutes:g} minutes")
-    return epochs, steps
-
-
 def draw_data(folder: Path, datasets: dict[str, Dataset], loader: Loader, model: YoloSeg) -> None:
     """labels.png, train_batch.jpg and val_labels.jpg."""
     anchors = np.array(model.anchors).reshape(-1, 2)
     save_label_plot(datasets["train"], loader.imgsz, folder / "labels.png", anchors)
     save_batch_sheet(loader, model.classes, folder / "train_batch.jpg")
     save_label_sheet(datasets["val"], folder / "val_labels.jpg")
-
-
-def seconds_per_step(
-    trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1
-) -> tuple[float, float]:
-    """Seconds of the first step, which traces, and median seconds of the others, data included.
-
-    Weights, statistics and random state are put back.
-    """
-    before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
-    compile_trainer(trainer, recipe, 1000, accumulate)
-    seconds = []
-    for step in range(TIMED_STEPS + 3):
-        start = time.perf_counter()
-        trainer.train_on_batch(loader[step % len(loader)])
-        seconds.append(time.perf_counter() - start)
-    trainer.reset_metrics()
-    trainer.optimizer = None
-    for variable, value in zip(trainer.variables, before, strict=True):
-        variable.assign(value)
-    return seconds[0], float(np.median(seconds[3:]))
-
-
-def plan(minutes: float, seconds: float, steps_per_epoch: int, val_steps: int) -> tuple[int, int]:
-    """(epochs, steps an epoch) that fill the time; under one epoch, a single shortened one, of one step where
-    no time is left.
-
-    seconds: of a step. val_steps: batches of an evaluation; one is reckoned as long as a step of training.
-    The report at the end evaluates once more.
-    """
-    steps = max(1, int(minutes * 60 / seconds))
-    if steps < steps_per_epoch:
-        return 1, steps
-    epochs = steps // steps_per_epoch
-    while epochs > 1:
-        evaluations = -(-epochs // evaluated_every(epochs)) + 1
-        if epochs * steps_per_epoch + evaluations * val_steps <= steps:
-            break
-        epochs -= 1
-    return epochs, steps_per_epoch
-
-
-def evaluated_every(epochs: int) -> int:
-    """Epochs from one evaluation to the next: two to ten evaluations a run, the last one at its end."""
-    return -(-epochs // min(10, max(2, epochs // 5)))
 
 
 def fit(
