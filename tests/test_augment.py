@@ -241,7 +241,7 @@ def test_objects_are_pasted_where_it_looks_like_home():
     assert all(place[0] + 10 <= 108 for place in places)
     assert all(10 <= place[1] <= 118 for place in places)
     assert choose_place(sample, np.array([220.0] * 3), np.array([140.0, 20.0]), rng) is None
-    assert choose_place(sample, np.array([220.0, 20, 20]), np.array([20.0, 20.0]), rng) is None
+    assert choose_place(sample, np.array([255.0, 0, 0]), np.array([20.0, 20.0]), rng) is None
     crowded = Sample(image, (blob(0, 0, 0, 128, 128),))
     assert choose_place(crowded, np.array([220.0] * 3), np.array([20.0, 20.0]), rng) is None
 
@@ -251,7 +251,7 @@ def test_only_whole_objects_of_middling_size_are_pasted():
     assert fit_to_paste(blob(0, 20, 30, 50, 60), donor)
     assert not fit_to_paste(blob(0, 20, 30, 50, 60, crowd=True), donor)
     assert not fit_to_paste(blob(0, 20, 30, 26, 60), donor)       # too thin
-    assert not fit_to_paste(blob(0, 10, 30, 90, 60), donor)       # too large
+    assert not fit_to_paste(blob(0, 3, 30, 97, 60), donor)        # too large
     assert not fit_to_paste(blob(0, 20, 50, 50, 80), donor)       # cut by the picture's lower edge
 
 

@@ -17,9 +17,10 @@ from yoloseg.data.instances import Instance
 from yoloseg.data.samples import Sample, picture_region
 
 CELL = 8          # pixels of the picture in one cell of the map of places
-TOLERANCE = 25.0  # grey levels by which surroundings may differ before a place becomes unlikely
+TOLERANCE = 35.0  # grey levels by which surroundings may differ before a place becomes unlikely
 SMALLEST = 12     # pixels; smaller objects are too blurred to be worth pasting
-LARGEST = 0.6     # of the picture's sides
+LARGEST = 0.9     # of the picture's sides
+SCALE = (0.3, 1.2)
 COVERED = 0.2     # share of a place that other objects may take up
 LEFT_OVER = 0.5   # share of itself that an object behind must still show
 
@@ -28,7 +29,7 @@ LEFT_OVER = 0.5   # share of itself that an object behind must still show
 class CopyPaste:
     """With the given probability pastes up to `most` objects of one other picture.
 
-    They are scaled by 0.7 to 1.4 and mirrored at random. Objects behind lose what is hidden; a place where
+    They are scaled by 0.3 to 1.2 and mirrored at random. Objects behind lose what is hidden; a place where
     one would lose more than half of itself is given up.
     """
 
@@ -64,7 +65,8 @@ def paste(sample: Sample, donor: Sample, instance: Instance, rng: np.random.Gene
     height, width = sample.image.shape[:2]
     box = instance.box(height, width)
     centre, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    factor = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+    low = min(max(SCALE[0], SMALLEST / float(sides.min())), SCALE[1])
+    factor = float(np.exp(rng.uniform(np.log(low), np.log(SCALE[1]))))
     mirror = rng.random() < 0.5
     mask = instance.rasterise(height, width)
     around = surroundings(donor.image, mask, box)
