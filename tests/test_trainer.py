@@ -87,7 +87,10 @@ class Setting:
 SETTINGS = {  # (precision, what makes it); every trace takes half a minute
     "default in float16": ("mixed_float16", lambda: Setting(replace(DEFAULT, warmup_steps=0))),
     "paper in bfloat16": ("mixed_bfloat16", lambda: Setting(PAPER)),
-    "one class": ("float32", lambda: Setting(replace(DEFAULT, warmup_steps=0), classes=("bear",))),
+    "one class, learned balance": (
+        "float32",
+        lambda: Setting(replace(DEFAULT, warmup_steps=0, balance="each"), classes=("bear",)),
+    ),
 }
 
 
