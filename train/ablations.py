@@ -9,6 +9,7 @@ What was measured is in train/ablations.md.
 """
 
 import csv
+import io
 import json
 import time
 from dataclasses import dataclass, replace
@@ -31,8 +32,18 @@ ARMS = {
     "plain cross-entropy objectness": {"focus": 0.0},
     "objectness gain 1": {"gains": (8.0, 1.0, 2.0, 4.0)},
     "no gains": {"gains": (1.0, 1.0, 1.0, 1.0)},
-    "one weight a loss": {"balance": "loss"},
-    "fixed weights": {"balance": "fixed"},
+    "learned balance": {"balance": "each"},
+    "one learned weight a loss": {"balance": "loss"},
+    "learned balance, plain cross-entropy": {"balance": "each", "focus": 0.0},
+    "learned balance, plain cross-entropy, objectness gain 1": {
+        "balance": "each",
+        "focus": 0.0,
+        "gains": (8.0, 1.0, 2.0, 4.0),
+    },
+    "learned balance, scale and translate": {
+        "balance": "each",
+        "augmentation": Augmentation(scale=(0.75, 1.33), translate=0.1),
+    },
     "smooth L1": {"box_loss": "smooth_l1"},
     "objectness target 1": {"objectness_target": "one"},
     "class logits per anchor": {"classes_per_anchor": True},
@@ -86,7 +97,7 @@ def run(options: Options) -> None:
             if (arm, seed) in known:
                 continue
             recipe = replace(BASE, name=arm, **ARMS[arm])
-            folder = options.out / f"{arm.replace(' ', '_')}-{seed}"
+            folder = options.out / f"{arm.replace(',', '').replace(' ', '_')}-{seed}"
             config = TrainConfig(
                 data=options.data, imgsz=(options.imgsz,), epochs=options.epochs, seed=seed, out=folder
             )
@@ -97,8 +108,11 @@ def run(options: Options) -> None:
             numbers = [f"{value:.4f}" for value in values] + [f"{time.monotonic() - started:.0f}"]
             row = [arm, str(seed), str(options.epochs), str(options.imgsz), *numbers]
             rows.append(dict(zip(FIELDS, row, strict=True)))
-            lines = [",".join(FIELDS), *(",".join(row[name] for name in FIELDS) for row in rows)]
-            write_text(path, "\n".join(lines) + "\n")
+            text = io.StringIO()
+            writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            write_text(path, text.getvalue())
     show(rows)
 
 
