@@ -126,12 +126,15 @@ class YoloSeg(keras.Model):
     def propose(self, outputs, max_detections: int, candidates: int | None = None) -> dict:
         """Greedy suppression per level, then across levels (the report's two stages).
 
+        candidates: of each level; the model's, or max_detections if that is more, where not given.
+
         Returns scores float32 [B, D], falling, 0 in empty slots; boxes float32 [B, D, 4] xyxy in pixels of
         the network input; classes int32 [B, D]; levels int32 [B, D], where each came from.
         """
+        candidates = candidates or max(self.candidates, max_detections)
         kept = []
         for level in LEVELS:
-            found = self.level_candidates(level, outputs, candidates or self.candidates)
+            found = self.level_candidates(level, outputs, candidates)
             if self.two_stage_nms:
                 found["scores"] = found["scores"] * suppress(found["boxes"], found["scores"], self.nms_iou)
             kept.append(found)

@@ -1,0 +1,78 @@
+"""A training that is killed at random moments against one that is left alone: do they end with the same score?
+
+    python train/killed.py --kills 10 --out runs/killed
+
+Both are `yoloseg train` on the shapes with the same seed, each in processes of their own. A run killed before
+its first epoch ended starts anew; later ones go on with --resume. Up to rounding the two are the same run.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass
+class Options:
+    """Kill a training again and again, and compare."""
+
+    kills: int = 10
+    """How often."""
+    epochs: int = 3
+    """Of both runs."""
+    shortest: float = 60.0
+    """Seconds a process lives at least."""
+    longest: float = 200.0
+    """And at most; the last one is left alone."""
+    seed: int = 0
+    """Of the moments."""
+    out: Path = Path("runs/killed")
+    """Two run folders go here: unbroken, killed."""
+
+
+def start(folder: Path, epochs: int) -> subprocess.Popen:
+    """The training's process, resuming where there is something to resume."""
+    command = [sys.executable, "-m", "yoloseg.train", "--epochs", str(epochs), "--out", str(folder)]
+    if (folder / "state.json").exists():
+        command.append("--resume")
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def scores(folder: Path) -> dict[str, float]:
+    """Box and mask AP of a finished run. Raises SystemExit where it did not finish."""
+    if not (folder / "report.html").exists():
+        raise SystemExit(f"{folder}: did not come to its end")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {kind: round(metrics[kind]["AP"], 4) for kind in ("bbox", "segm")}
+
+
+def main(options: Options) -> None:
+    """Prints both scores."""
+    moments = random.Random(options.seed)
+    start(options.out / "unbroken", options.epochs).wait()
+    folder, killed = options.out / "killed", 0
+    while not (folder / "report.html").exists():
+        process = start(folder, options.epochs)
+        patience = moments.uniform(options.shortest, options.longest) if killed < options.kills else None
+        begun = time.monotonic()
+        try:
+            if process.wait(timeout=patience):
+                raise SystemExit(f"the training failed with status {process.returncode}")
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+            print(f"killed after {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"unbroken {scores(options.out / 'unbroken')}")
+    print(f"killed {killed} times {scores(folder)}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
