@@ -1,4 +1,4 @@
-"""A training that is killed at random moments against one that is left alone: do they end with the same score?
+"""A training killed at random moments against one that is left alone: do they end with the same score?
 
     python train/killed.py --kills 10 --out runs/killed
 
