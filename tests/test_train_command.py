@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import yoloseg
+from yoloseg import evaluate as evaluate_command
 from yoloseg import train as command
 from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.loader import Loader
@@ -120,6 +121,17 @@ def test_the_weights_and_metrics(unbroken, data):
     assert set(metrics["bbox"]) >= {"AP", "AP50", "AR100", "per_class"}
     best = np.nanmax([row["mask_AP"] for row in table(unbroken)])
     assert metrics["segm"]["AP"] == pytest.approx(best, abs=1e-9)
+
+
+def test_the_evaluate_command_finds_the_same_metrics(unbroken, data, tmp_path):
+    flags = ["--weights", str(unbroken / "best.keras"), "--data", str(data)]
+    assert evaluate_command.main([*flags, "--out", str(tmp_path), "--save-json"]) == 0
+    here, there = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, unbroken))
+    for kind in ("bbox", "segm"):
+        assert here[kind]["AP"] == pytest.approx(there[kind]["AP"], abs=1e-6)
+        assert here[kind]["AR100"] == pytest.approx(there[kind]["AR100"], abs=1e-6)
+    assert len(json.loads((tmp_path / "predictions.json").read_text())) == here["detections"] > 0
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def stop_at_epoch(monkeypatch, epoch: int) -> None:

@@ -25,7 +25,8 @@ class Options:
     split: str = "val"
     """Which split of the data."""
     out: Path | None = None
-    """Where the metrics are written: a file when it ends in .json, else a folder (metrics.json inside)."""
+    """Where the metrics are written: a file when it ends in .json, else a folder: metrics.json and, of a
+    network, report.html with its pictures."""
     results: Path | None = None
     """A COCO results file to score without a network."""
     annotations: Path | None = None
@@ -96,7 +97,8 @@ def _score_results(options: Options) -> dict:
 def _evaluate_network(options: Options) -> dict:
     from yoloseg import load
     from yoloseg.data.datafile import load_datasets
-    from yoloseg.evaluation.evaluate_model import evaluate
+    from yoloseg.evaluation.evaluate_model import evaluate_in_detail
+    from yoloseg.evaluation.report import write_report
 
     if options.max_detections > OFFICIAL_LIMIT:
         print(
@@ -104,7 +106,7 @@ def _evaluate_network(options: Options) -> dict:
             file=sys.stderr,
         )
     dataset = load_datasets(options.data, splits=(options.split,))[options.split]
-    return evaluate(
+    evaluation = evaluate_in_detail(
         load(options.weights),
         dataset,
         score_threshold=options.conf,
@@ -112,6 +114,9 @@ def _evaluate_network(options: Options) -> dict:
         batch_size=options.batch,
         save_results=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
     )
+    if options.out is not None and options.out.suffix != ".json":
+        write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
+    return evaluation.metrics
 
 
 def _metrics_file(out: Path) -> Path:
