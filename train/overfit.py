@@ -2,8 +2,8 @@
 
     python train/overfit.py --annotations instances.json --images FOLDER --pictures 16
 
-Mask AP50 .834 after 324 epochs of `--epochs 360 --batch 16` on the first 16 pictures of a COCO sample (194
-objects), about 18 minutes; more epochs are needed for .9.
+With the recipe before this one, 360 epochs with flips brought mask AP50 to .834 on the first 16 pictures of a
+COCO sample (194 objects); with this one it has not been run to its end.
 """
 
 import json
