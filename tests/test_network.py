@@ -290,13 +290,13 @@ def reference_proposals(outputs, image, model, candidates):
     ids=["default", "classes a cell", "one class", "one stage"],
 )
 def test_proposals_are_those_of_plain_loops(options):
-    model = make_model(seed=3, nms_iou=0.4, candidates=30, **options)
+    model = make_model(seed=3, nms_iou=0.4, candidates=70, **options)
     outputs = model(pictures(2))
     slots = 60
     found = to_numpy(model.propose(outputs, slots))
     outputs = to_numpy(outputs)
     for image in range(2):
-        expected = reference_proposals(outputs, image, model, 30)[:slots]
+        expected = reference_proposals(outputs, image, model, 70)[:slots]
         count = len(expected)
         assert 10 < count
         scores = [one[0] for one in expected]

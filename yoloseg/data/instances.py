@@ -141,10 +141,15 @@ class Instance:
 
 
 def _draw(canvas: np.ndarray, points: np.ndarray) -> None:
-    """Fills a polygon with 255. OpenCV paints the outline too, half of which is outside: it counts half."""
-    fixed = np.rint((points - 0.5) * (1 << _SUBPIXEL_BITS)).clip(-(2**30), 2**30).astype(np.int32)
-    cv2.fillPoly(canvas, [fixed], 255, shift=_SUBPIXEL_BITS)
-    cv2.polylines(canvas, [fixed], True, 128, 1, shift=_SUBPIXEL_BITS)
+    """Fills a polygon with 255. OpenCV paints the outline too, half of which is outside: it counts half.
+
+    Where an edge leaves the canvas OpenCV may paint its way along the border; that falls on a margin here.
+    """
+    fixed = np.rint((points + 0.5) * (1 << _SUBPIXEL_BITS)).clip(-(2**30), 2**30).astype(np.int32)
+    wider = np.zeros((canvas.shape[0] + 2, canvas.shape[1] + 2), np.uint8)
+    cv2.fillPoly(wider, [fixed], 255, shift=_SUBPIXEL_BITS)
+    cv2.polylines(wider, [fixed], True, 128, 1, shift=_SUBPIXEL_BITS)
+    canvas[:] = wider[1:-1, 1:-1]
 
 
 def _sample_bitmap(bitmap: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
