@@ -2,8 +2,8 @@
 
     python train/overfit.py --annotations instances.json --images FOLDER --pictures 16
 
-With the recipe before this one, 360 epochs with flips brought mask AP50 to .834 on the first 16 pictures of a
-COCO sample (194 objects); with this one it has not been run to its end.
+On the first 16 pictures of a COCO sample (194 objects), 240 epochs: mask AP50 .804 / .891 / .924 and box AP50
+.908 / .972 / .987 after 168 / 192 / 216 of them, about 15 minutes on two cores.
 """
 
 import json
@@ -33,7 +33,7 @@ class Options:
     """Folder its file names are relative to."""
     pictures: int = 16
     """How many pictures, in the file's order."""
-    epochs: int = 300
+    epochs: int = 240
     """How often each picture is seen."""
     batch: int = 16
     """Pictures a step."""
