@@ -16,6 +16,7 @@ from yoloseg.training.devices import shared_by
 JAX_FIT = """
 import json, sys
 import keras, numpy as np
+from yoloseg.errors import UsageError
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.training.callbacks import average_weights
 from yoloseg.training.devices import alone, shared_by
@@ -49,12 +50,12 @@ for devices in (1, 2):
 try:
     with shared_by(3, 3):
         pass
-except Exception as error:
+except UsageError as error:
     result["three"] = str(error)
 try:
     with shared_by(2, 3):
         pass
-except Exception as error:
+except UsageError as error:
     result["odd"] = str(error)
 print("RESULT" + json.dumps(result))
 """
