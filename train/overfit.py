@@ -2,8 +2,8 @@
 
     python train/overfit.py --annotations instances.json --images FOLDER --pictures 16
 
-On the first 16 pictures of a COCO sample (194 objects), 240 epochs: mask AP50 .804 / .891 / .924 and box AP50
-.908 / .972 / .987 after 168 / 192 / 216 of them, about 15 minutes on two cores.
+On the first 16 pictures of a COCO sample (194 objects), 240 epochs, 15 minutes on two cores: box AP50 .977, mask
+AP50 .947 (AP .771).
 """
 
 import json
