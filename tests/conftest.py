@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.ops import gradient_registry
 
+LONGEST = ("test_train_command.py", "test_trainer.py", "test_stages.py", "test_benchmark.py")
+
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
@@ -21,6 +23,11 @@ def forget(names) -> None:
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no process is left alone with one of them."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@
 
     python train/overfit.py --annotations instances.json --images FOLDER --pictures 16
 
-On the first 16 pictures of a COCO sample (194 objects), 240 epochs, 15 minutes on two cores: box AP50 .977, mask
-AP50 .947 (AP .771).
+On the first 16 pictures of a COCO sample (194 objects), 240 epochs, 15 minutes on two cores: box AP50 .977,
+mask AP50 .947 (AP .771).
 """
 
 import json

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from yoloseg.modeling.batch_norm import BatchNorm
+from yoloseg.modeling.leaky_relu import LeakyReLU
 
 # Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
 BATCH_NORM_EPSILON = 1e-6
@@ -21,7 +22,7 @@ BATCH_NORM_MOMENTUM = 0.97
 def activation(x, act: str, name: str):
     """Mish, LeakyReLU 0.1, or any other name of keras.activations."""
     if act == "leaky_relu":
-        return layers.LeakyReLU(negative_slope=0.1, name=name)(x)
+        return LeakyReLU(negative_slope=0.1, name=name)(x)
     return layers.Activation(act, name=name)(x)
 
 
