@@ -52,8 +52,10 @@ def area(boxes):
 
 def intersection(a, b):
     """Areas of overlap; a [..., 4] and b [..., 4] xyxy broadcast against each other."""
-    sides = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0.0)
-    return sides[..., 0] * sides[..., 1]
+    # an axis at a time: arrays whose last axis is 2 long are five times slower
+    width = ops.minimum(a[..., 2], b[..., 2]) - ops.maximum(a[..., 0], b[..., 0])
+    height = ops.minimum(a[..., 3], b[..., 3]) - ops.maximum(a[..., 1], b[..., 1])
+    return ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
 
 
 def iou(a, b):
