@@ -28,8 +28,20 @@ def test_sizes_are_multiples_of_the_coarsest_stride():
 
 
 def test_cost_goes_by_pixels():
-    assert relative_cost(replace(DEFAULT, stages=((1.0, 1.0),)), (416, 416)) == 1
-    assert relative_cost(TWO, (416, 416)) == pytest.approx(0.6 * (256 / 416) ** 2 + 0.4)
+    assert relative_cost([Stage(0, 30, (416, 416))], (416, 416)) == 1
+    cost = relative_cost(stages(TWO, 10, (416, 416)), (416, 416))
+    assert cost == pytest.approx(0.6 * (256 / 416) ** 2 + 0.4)
+
+
+def test_sizes_drawn_for_every_epoch_until_mixing_ends():
+    recipe = replace(DEFAULT, stages=((0.5, 0.5), (1.0, 1.0)), multi_scale=(0.75, 1.0), mixing=0.8)
+    found = stages(recipe, 40, (256, 512), seed=3)
+    sides = [stage.imgsz for stage in found for _ in range(stage.first, stage.last)]
+    assert len(sides) == 40 and [stage.first for stage in found[1:]] == [stage.last for stage in found[:-1]]
+    assert set(sides[:20]) == {(96, 192), (128, 256)} and set(sides[20:32]) == {(192, 384), (256, 512)}
+    assert set(sides[32:]) == {(256, 512)}
+    assert 5 < sides[:20].count((128, 256)) < 15
+    assert found == stages(recipe, 40, (256, 512), seed=3) != stages(recipe, 40, (256, 512), seed=4)
 
 
 def test_batches_of_another_size_show_the_same():

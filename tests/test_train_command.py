@@ -29,6 +29,7 @@ from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
 from yoloseg.training.recipes import PAPER
 from yoloseg.training.run import train
+from yoloseg.training.stages import stages
 
 EPOCHS = 3
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
@@ -271,8 +272,8 @@ def test_a_run_stopped_in_its_first_epoch_can_be_started_again(tmp_path):
         run_module.run_folder(config)
 
 
-def test_stages_of_growing_pictures_until_patience_ends(data, tmp_path, monkeypatch):
-    """Recipe `paper` (its graph is made faster): five epochs on half the sides, then whole; the second
+def test_sizes_that_vary_until_patience_ends(data, tmp_path, monkeypatch):
+    """Recipe `paper` (its graph is made faster): eight epochs on whole or half sides, then whole; the second
     evaluation, no better than the first (mask AP 0), ends it."""
     sizes, made = {}, Loader.__getitem__
 
@@ -285,11 +286,14 @@ def test_stages_of_growing_pictures_until_patience_ends(data, tmp_path, monkeypa
     config = TrainConfig(
         data=str(data), imgsz=(64,), batch=4, epochs=20, patience=1, workers=1, out=tmp_path / "run"
     )
-    train(config, replace(PAPER, stages=((0.25, 0.5), (1.0, 1.0))))
+    recipe = replace(PAPER, multi_scale=(0.5, 1.0), mixing=0.4)
+    train(config, recipe)
     rows = table(tmp_path / "run")
     assert [row["epoch"] for row in rows] == list(range(10)), "evaluated after five and ten epochs"
     assert [row["epoch"] for row in rows if not np.isnan(row["mask_AP"])] == [4, 9]
-    assert sizes == {epoch: {(32, 32) if epoch < 5 else (64, 64)} for epoch in range(10)}
+    planned = [stage.imgsz for stage in stages(recipe, 20, (64, 64)) for _ in range(stage.first, stage.last)]
+    assert sizes == {epoch: {planned[epoch]} for epoch in range(10)}
+    assert {(32, 32), (64, 64)} == set(planned[:8]) and set(planned[8:]) == {(64, 64)}
     assert all(rows[-1][f"w_{name}"] != 0 for name in EACH if name.startswith("objectness"))
     assert yoloseg.load(tmp_path / "run" / "best.keras").imgsz == (64, 64)
     assert (tmp_path / "run" / "report.html").exists()

@@ -58,6 +58,11 @@ ARMS = {
     "batch 32": {"batch": 32},
     "colour": {"augmentation": Augmentation(hue=0.015, saturation=0.5, value=0.3)},
     "scale and translate": {"augmentation": Augmentation(scale=(0.75, 1.33), translate=0.1)},
+    "colour, scale and translate": {
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
+        )
+    },
     "rotate": {"augmentation": Augmentation(rotate=10.0)},
     "mosaic": {"augmentation": Augmentation(scale=(0.5, 1.5), translate=0.1, mosaic=1.0), "mixing": 0.7},
     "copy-paste": {"augmentation": Augmentation(copy_paste=0.5), "mixing": 0.7},

@@ -10,7 +10,7 @@ import tyro
 
 from yoloseg.errors import UsageError
 
-SHAPES_EPOCHS = 6  # eight minutes on two cores
+SHAPES_EPOCHS = 5  # eight minutes on two cores
 DEFAULT_EPOCHS = 100
 
 
@@ -25,7 +25,7 @@ class TrainConfig:
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
     """Network input, multiples of 32: one number for a square. Default 416; 192 256 for the shapes."""
     epochs: int | None = None
-    """Passes over the training pictures; 100 if neither --epochs nor --minutes is given, 6 for the shapes."""
+    """Passes over the training pictures; 100 if neither --epochs nor --minutes is given, 5 for the shapes."""
     minutes: float | None = None
     """Train for this long instead, from the command's start to its report: the number of steps is fixed from
     the speed measured at the start."""

@@ -13,7 +13,7 @@ from yoloseg.data.loader import Loader
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import Recipe
-from yoloseg.training.stages import SHORT, relative_cost
+from yoloseg.training.stages import SHORT, relative_cost, stages
 from yoloseg.training.trainer import Trainer
 
 TIMED_STEPS = 12  # steps whose median gives the speed, after the compiling ones
@@ -38,8 +38,9 @@ def duration(
     tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
     val_steps = -(-pictures // loader.batch_size)
     left = minutes - (time.monotonic() - started) / 60
-    cost = relative_cost(recipe, loader.imgsz)
-    staged = left - len(recipe.stages) * tracing / 60
+    typical = stages(recipe, 100, loader.imgsz, config.seed)
+    cost = relative_cost(typical, loader.imgsz)
+    staged = left - len({stage.imgsz for stage in typical}) * tracing / 60
     epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
     if epochs < SHORT:
         epochs, steps = plan(left - tracing / 60, seconds, len(loader), val_steps)

@@ -33,6 +33,8 @@ class Recipe:
     augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
     stages: (share of the epochs at which a stage ends, factor on the sides of the input in it); the last one
         ends at 1. See `yoloseg.training.stages`.
+    multi_scale: further factors on the sides, one drawn for every epoch in the first `mixing` of them; each
+        size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
     balance: which balancing weights are learned, see `LossBalance`.
     """
 
@@ -64,6 +66,7 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     mixing: float = 1.0
     stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    multi_scale: tuple[float, ...] = (1.0,)
     balance: Literal["each", "loss", "fixed"] = "each"
 
 

@@ -93,7 +93,7 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
             checkpoint.load_state(folder, trainer, progress)
             console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
         loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
-        parts = stages(recipe, progress.epochs, loader.imgsz)
+        parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
         fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
     finish(folder, datasets["val"], console)
     return folder
@@ -217,11 +217,12 @@ def fit(
         Results(folder / "results.csv", progress.epoch),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
+    functions = {}  # by size: pictures of another size are another graph
     for stage in parts:
         if stage.last <= progress.epoch:
             continue
         loader.output_size = stage.imgsz
-        trainer.train_function = None  # pictures of another size are another graph
+        trainer.train_function = functions.get(stage.imgsz)
         with loader.data_errors():
             trainer.fit(
                 loader,
@@ -232,6 +233,7 @@ def fit(
                 verbose=0,
                 callbacks=callbacks,
             )
+        functions[stage.imgsz] = trainer.train_function
         if trainer.stop_training:
             break
 

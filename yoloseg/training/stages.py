@@ -1,8 +1,11 @@
-"""Progressive resizing: a training may begin on smaller pictures, which cost less, and end on whole ones."""
+"""The input's size over a training: it may begin on smaller pictures, which cost less, and vary by epoch."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from yoloseg.modeling.architecture import STRIDES
 from yoloseg.training.recipes import Recipe
@@ -25,24 +28,32 @@ def scaled(imgsz: tuple[int, int], factor: float) -> tuple[int, int]:
     return tuple(max(step, round(side * factor / step) * step) for side in imgsz)
 
 
-def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int]) -> list[Stage]:
-    """The stages of a training of `epochs` epochs, in order, without empty ones; one if it is a SHORT one."""
+def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int], seed: int = 0) -> list[Stage]:
+    """The stages of a training of `epochs` epochs, in order, without empty ones; one if it is a SHORT one.
+
+    Where the recipe has several factors of `multi_scale`, one is drawn for every epoch until mixing ends: by
+    epoch, not by batch, because TensorFlow's fit takes batches of one static shape. (seed, epoch) decides.
+    """
     if epochs < SHORT:
         return [Stage(0, epochs, imgsz)]
-    found, first = [], 0
+    sides, first = [], 0  # of every epoch
     for share, factor in recipe.stages:
         last = round(share * epochs)
-        if last > first:
-            found.append(Stage(first, last, scaled(imgsz, factor)))
-            first = last
+        for epoch in range(first, last):
+            drawn = np.random.default_rng((seed, epoch, 2)).choice(recipe.multi_scale)
+            varied = factor * drawn if epoch < math.ceil(recipe.mixing * epochs) else factor
+            sides.append(scaled(imgsz, varied))
+        first = max(first, last)
+    found: list[Stage] = []
+    for epoch, size in enumerate(sides):
+        if found and found[-1].imgsz == size:
+            found[-1] = Stage(found[-1].first, epoch + 1, size)
+        else:
+            found.append(Stage(epoch, epoch + 1, size))
     return found
 
 
-def relative_cost(recipe: Recipe, imgsz: tuple[int, int]) -> float:
-    """Mean cost of a step, 1 being one at imgsz; steps are reckoned by their pixels."""
-    cost, before = 0.0, 0.0
-    for share, factor in recipe.stages:
-        height, width = scaled(imgsz, factor)
-        cost += (share - before) * height * width / (imgsz[0] * imgsz[1])
-        before = share
-    return cost
+def relative_cost(parts: list[Stage], imgsz: tuple[int, int]) -> float:
+    """Mean cost of a step over these stages, 1 being one at imgsz; steps are reckoned by their pixels."""
+    pixels = sum((stage.last - stage.first) * math.prod(stage.imgsz) for stage in parts)
+    return pixels / (parts[-1].last * math.prod(imgsz))
