@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
+from network_arms import VARIANTS, variant
 from rich.console import Console
 from rich.table import Table
 
@@ -67,7 +68,8 @@ ARMS = {
     "mosaic": {"augmentation": Augmentation(scale=(0.5, 1.5), translate=0.1, mosaic=1.0), "mixing": 0.7},
     "copy-paste": {"augmentation": Augmentation(copy_paste=0.5), "mixing": 0.7},
     "erase": {"augmentation": Augmentation(erase=0.5)},
-}
+    "multi-scale": {"multi_scale": (0.75, 1.0, 1.25), "mixing": 0.7},
+} | {name: {} for name in VARIANTS}
 FIELDS = ("arm", "seed", "epochs", "imgsz", "box_AP", "box_AP50", "mask_AP", "mask_AP50", "seconds")
 
 
@@ -107,7 +109,8 @@ def run(options: Options) -> None:
                 data=options.data, imgsz=(options.imgsz,), epochs=options.epochs, seed=seed, out=folder
             )
             started = time.monotonic()
-            train(config, recipe)
+            with variant(arm):
+                train(config, recipe)
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
             values = [metrics[kind][key] for kind in ("bbox", "segm") for key in ("AP", "AP50")]
             numbers = [f"{value:.4f}" for value in values] + [f"{time.monotonic() - started:.0f}"]
