@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,10 +29,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         with suppress(OSError):  # a folder that cannot be written may not be searchable either
             aside.unlink()
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {path}: {_reason(error)}") from error
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; h5py has them inside a long text of its own."""
+    quoted = re.search(r"error message = '([^']+)'", str(error))
+    return error.strerror or (quoted.group(1) if quoted else str(error))
 
 
 def write_text(path: str | Path, text: str) -> None:

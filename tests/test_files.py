@@ -1,0 +1,77 @@
+"""Files that cannot be written: a clear message, and what was there before is still there."""
+
+import subprocess
+import sys
+
+import pytest
+
+from yoloseg.errors import UsageError
+from yoloseg.files import write_json, write_text
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.run import run_folder
+
+# A limit on the size of a file stands for a full disk: writing fails half-way, in the system's call.
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import keras, numpy as np
+from yoloseg.errors import UsageError
+from yoloseg.modeling.network import YoloSeg, save_model
+from yoloseg.training.checkpoint import Progress, load_state, read_progress, save_state
+
+folder = Path(sys.argv[1])
+trainer = keras.Sequential([keras.Input((400,)), keras.layers.Dense(700)])
+trainer.seed = keras.random.SeedGenerator(0)
+trainer.compile("sgd", "mse")
+trainer.fit(np.zeros((1, 400)), np.zeros((1, 700)), verbose=0)
+save_state(folder, trainer, Progress(1, 5, 1, 0.0, -1.0))
+model = YoloSeg("n", ["a"], [[(9.0, 9.0)]] * 4)
+save_model(model, folder / "best.keras")
+before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+for write in (
+    lambda: save_state(folder, trainer, Progress(2, 5, 1, 0.0, -1.0)),
+    lambda: save_model(model, folder / "best.keras"),
+):
+    try:
+        write()
+    except UsageError as error:
+        print(error)
+assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+assert read_progress(folder).epoch == 1
+load_state(folder, trainer, read_progress(folder))
+print("all there")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_full_disk_loses_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(lines) == 3 and lines[2] == "all there", done.stdout
+    for line, name in zip(lines, ("state-00002.weights.h5", "best.keras"), strict=False):
+        assert line == f"cannot write {tmp_path / name}: File too large"
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_else(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=r"cannot write .*file.run"):
+        run_folder(TrainConfig(out=tmp_path / "file" / "run"))
+    with pytest.raises(UsageError, match="cannot write .*file.metrics.json"):
+        write_json(tmp_path / "file" / "metrics.json", {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that is read-only for everybody")
+def test_a_read_only_folder():
+    with pytest.raises(UsageError, match="cannot write /proc/"):
+        write_text("/proc/yoloseg/metrics.json", "{}")
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": 1\n}\n'
+    assert len(list(tmp_path.iterdir())) == 1
