@@ -38,7 +38,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def _reason(error: OSError) -> str:
     """The system's words; h5py has them inside a long text of its own."""
     quoted = re.search(r"error message = '([^']+)'", str(error))
-    return error.strerror or (quoted.group(1) if quoted else str(error))
+    return quoted.group(1) if quoted else error.strerror or str(error)
 
 
 def write_text(path: str | Path, text: str) -> None:
