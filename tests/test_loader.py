@@ -1,15 +1,19 @@
 import threading
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
+from yoloseg.data.augment import Affine, Augmentation, Colour
 from yoloseg.data.loader import CROWD, EMPTY, Loader
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.sample_cache import SampleCache
 from yoloseg.data.samples import Flip
 from yoloseg.errors import DataError, UsageError
+from yoloseg.training.recipes import DEFAULT
+from yoloseg.training.run import set_augmentation
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
@@ -97,6 +101,30 @@ def test_flips_are_drawn_for_each_picture():
     assert 15 < flipped.sum() < 49
     loader.epoch = 1
     assert not np.array_equal(flipped, loader[0]["boxes"][:, 0, 0] > 32)
+
+
+def test_augmentation_that_changes_and_closes():
+    def shown(loader, epoch):
+        loader.epoch = epoch
+        return loader[0]["boxes"][:, 0, 0]
+
+    loader = Loader(make_dataset(16, instances=1), (32, 64), 4, shuffle=False, workers=2)
+    plain = shown(loader, 0)
+    assert (plain < 32).all()
+    loader.augment_by([Flip(1.0)], [], closing_epoch=3)
+    assert (loader[1]["boxes"][:, 0, 0] >= 32).all(), "made ahead before the change"
+    assert (shown(loader, 2) >= 32).all()
+    assert np.array_equal(shown(loader, 3), plain) and np.array_equal(shown(loader, 4), plain)
+
+
+def test_short_trainings_see_flips_alone():
+    recipe = replace(DEFAULT, augmentation=Augmentation(flip=0.4, hue=0.1, mosaic=1.0), mixing=0.7, short=10)
+    loader = Loader(make_dataset(4), (32, 64), 4)
+    set_augmentation(loader, recipe, 9)
+    assert loader.augment == loader.closing == (Flip(0.4),)
+    set_augmentation(loader, recipe, 10)
+    assert [type(transform) for transform in loader.augment] == [Affine, Flip, Colour]
+    assert [type(transform) for transform in loader.closing] == [Flip, Colour] and loader.closing_epoch == 7
 
 
 def test_last_batch_is_dropped_or_filled():

@@ -26,7 +26,7 @@ from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
 
-BASE = replace(DEFAULT, augmentation=Augmentation(), stages=((1.0, 1.0),))
+BASE = replace(DEFAULT, augmentation=Augmentation(), stages=((1.0, 1.0),), short=0)
 SGD = {"optimizer": "sgdw", "learning_rate": 1e-2, "weight_decay": 5e-6}
 ARMS = {
     "default": {},
@@ -63,6 +63,12 @@ ARMS = {
         "augmentation": Augmentation(
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         )
+    },
+    "colour, scale, translate, half mosaics": {
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.6, 1.5), translate=0.1, mosaic=0.5
+        ),
+        "mixing": 0.7,
     },
     "rotate": {"augmentation": Augmentation(rotate=10.0)},
     "mosaic": {"augmentation": Augmentation(scale=(0.5, 1.5), translate=0.1, mosaic=1.0), "mixing": 0.7},

@@ -33,7 +33,7 @@ class Loader(keras.utils.PyDataset):
     Every picture comes once an epoch. The last, incomplete batch is dropped, or with drop_last=False filled
     from the start of the epoch's order; a set smaller than a batch is repeated to fill one.
 
-    `augment` is applied to every sample; from epoch `closing_epoch` on, where that is set, `closing` instead.
+    `augment` is applied to every sample, until `augment_by` says otherwise.
 
     Pictures are decoded and augmented at imgsz; where `output_size` (height, width) is set to something else,
     between two epochs, batches are of that size.
@@ -60,7 +60,6 @@ class Loader(keras.utils.PyDataset):
         batch_size: int,
         *,
         augment: Sequence[Transform] = (),
-        closing: Sequence[Transform] | None = None,
         mask_size: int = 56,
         max_instances: int | None = None,
         shuffle: bool = True,
@@ -84,7 +83,7 @@ class Loader(keras.utils.PyDataset):
         self.output_size = imgsz
         self.batch_size = batch_size
         self.augment = tuple(augment)
-        self.closing = self.augment if closing is None else tuple(closing)
+        self.closing = self.augment
         self.closing_epoch: int | None = None
         self.mask_size = mask_size
         self.max_instances = max(8, -(-(max_instances or largest) // 8) * 8)
@@ -117,6 +116,16 @@ class Loader(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
+
+    def augment_by(
+        self, augment: Sequence[Transform], closing: Sequence[Transform], closing_epoch: int | None
+    ) -> None:
+        """From here on, `augment` and from `closing_epoch` on `closing`; batches made ahead are made anew."""
+        with self._lock:
+            self.augment, self.closing, self.closing_epoch = tuple(augment), tuple(closing), closing_epoch
+            for future in self._ahead.values():
+                future.cancel()
+            self._ahead.clear()
 
     def sample(self, index: int) -> Sample:
         """Sample `index` of the current epoch's order, augmented, as packed into batch index // batch_size.

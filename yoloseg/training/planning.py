@@ -13,7 +13,7 @@ from yoloseg.data.loader import Loader
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import Recipe
-from yoloseg.training.stages import SHORT, relative_cost, stages
+from yoloseg.training.stages import relative_cost, stages
 from yoloseg.training.trainer import Trainer
 
 TIMED_STEPS = 12  # steps whose median gives the speed, after the compiling ones
@@ -38,13 +38,13 @@ def duration(
     tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
     val_steps = -(-pictures // loader.batch_size)
     left = minutes - (time.monotonic() - started) / 60
-    typical = stages(recipe, 100, loader.imgsz, config.seed)
+    typical = stages(recipe, max(100, recipe.short), loader.imgsz, config.seed)
     cost = relative_cost(typical, loader.imgsz)
     staged = left - len({stage.imgsz for stage in typical}) * tracing / 60
     epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
-    if epochs < SHORT:
+    if epochs < recipe.short:
         epochs, steps = plan(left - tracing / 60, seconds, len(loader), val_steps)
-        epochs = min(epochs, SHORT - 1)
+        epochs = min(epochs, recipe.short - 1)
     console.print(f"{seconds:.3f} s a step: {epochs} epochs of {steps} steps fill {minutes:g} minutes")
     return epochs, steps
 

@@ -35,6 +35,8 @@ class Recipe:
         ends at 1. See `yoloseg.training.stages`.
     multi_scale: further factors on the sides, one drawn for every epoch in the first `mixing` of them; each
         size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
+    short: a training of fewer epochs has one stage and flips alone: it does not learn its pictures by heart,
+        and another graph would cost more to trace than it saves.
     balance: which balancing weights are learned, see `LossBalance`.
     """
 
@@ -67,6 +69,7 @@ class Recipe:
     mixing: float = 1.0
     stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     multi_scale: tuple[float, ...] = (1.0,)
+    short: int = 10
     balance: Literal["each", "loss", "fixed"] = "each"
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from yoloseg import __version__
 from yoloseg.data.anchor_fitting import Anchors, fit_anchors, letterboxed_sizes
+from yoloseg.data.augment import Augmentation
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
@@ -86,13 +87,14 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         if not config.resume:
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
+        set_augmentation(loader, recipe, progress.epochs)
+        if not config.resume:
             write_config(folder, config, recipe, batch, anchors, progress)
             draw_data(folder, datasets, loader, model)
         compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
         if config.resume:
             checkpoint.load_state(folder, trainer, progress)
             console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        loader.closing_epoch = math.ceil(recipe.mixing * progress.epochs)
         parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
         fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
     finish(folder, datasets["val"], console)
@@ -176,11 +178,19 @@ def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Datas
         config.input_size,
         batch,
         augment=recipe.augmentation.transforms(),
-        closing=recipe.augmentation.without_mixing().transforms(),
         max_instances=max(room, 1),
         seed=config.seed,
         workers=config.workers,
     )
+
+
+def set_augmentation(loader: Loader, recipe: Recipe, epochs: int) -> None:
+    """What a training of so many epochs does to its pictures."""
+    augmentation = recipe.augmentation
+    if epochs < recipe.short:
+        augmentation = Augmentation(flip=augmentation.flip)
+    closing = augmentation.without_mixing().transforms()
+    loader.augment_by(augmentation.transforms(), closing, math.ceil(recipe.mixing * epochs))
 
 
 def draw_data(folder: Path, datasets: dict[str, Dataset], loader: Loader, model: YoloSeg) -> None:

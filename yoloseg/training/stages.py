@@ -10,8 +10,6 @@ import numpy as np
 from yoloseg.modeling.architecture import STRIDES
 from yoloseg.training.recipes import Recipe
 
-SHORT = 10  # epochs: a shorter training has one stage; another would cost more to trace than it saves
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -29,12 +27,12 @@ def scaled(imgsz: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int], seed: int = 0) -> list[Stage]:
-    """The stages of a training of `epochs` epochs, in order, without empty ones; one if it is a SHORT one.
+    """The stages of a training of `epochs` epochs, in order, without empty ones; one if it is a short one.
 
     Where the recipe has several factors of `multi_scale`, one is drawn for every epoch until mixing ends: by
     epoch, not by batch, because TensorFlow's fit takes batches of one static shape. (seed, epoch) decides.
     """
-    if epochs < SHORT:
+    if epochs < recipe.short:
         return [Stage(0, epochs, imgsz)]
     sides, first = [], 0  # of every epoch
     for share, factor in recipe.stages:
