@@ -130,6 +130,7 @@ DEFAULT = Recipe(
     batch=16,
     nms_iou=0.5,
     max_detections=100,
+    augmentation=Augmentation(hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1),
     stages=((0.7, 0.62), (1.0, 1.0)),
     balance="fixed",
 )
