@@ -1,10 +1,12 @@
 """What each choice of recipe `default` is worth: the same short training with one choice changed at a time.
 
-    python train/ablations.py --data animals.yaml --out runs/ablations --arms default "smooth L1" --seeds 0 1
+    python train/ablations.py --data animals.yaml --out runs/ablations --arms base "smooth L1" --seeds 0 1
 
-Six epochs at 256 x 256, all pictures at that size, flips alone unless the arm is an augmentation; a few
-minutes an arm and seed on two cores. Appends a line to OUT/ablations.csv after each run (runs that are there
-are skipped, so the script may be stopped and started again) and prints the table.
+`base` is recipe `default` with all pictures at one size and flips alone. Six epochs at 256 x 256, a few
+minutes an arm and seed on two cores; arms of augmentation and multi-scale need longer trainings
+(--epochs 24) to show what they are worth.
+Appends a line to OUT/ablations.csv after each run (runs that are there are skipped, so the script may be
+stopped and started again) and prints the table.
 What was measured is in train/ablations.md.
 """
 
@@ -29,7 +31,7 @@ from yoloseg.training.run import train
 BASE = replace(DEFAULT, augmentation=Augmentation(), stages=((1.0, 1.0),), short=0)
 SGD = {"optimizer": "sgdw", "learning_rate": 1e-2, "weight_decay": 5e-6}
 ARMS = {
-    "default": {},
+    "base": {},
     "plain cross-entropy objectness": {"focus": 0.0},
     "objectness gain 1": {"gains": (8.0, 1.0, 2.0, 4.0)},
     "no gains": {"gains": (1.0, 1.0, 1.0, 1.0)},
