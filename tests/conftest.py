@@ -16,8 +16,8 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def forget(names) -> None:
-    """A training's all-reduce is a tf.custom_gradient. TensorFlow registers it for the life of the process,
-    and with it the whole traced graph: nearly a gigabyte for each training."""
+    """A training's all-reduce and each LeakyReLU are a tf.custom_gradient. TensorFlow registers them for the
+    life of the process, and with them the whole traced graph: nearly a gigabyte for each training."""
     for name in names:
         del gradient_registry._registry[name]
     gc.collect()

@@ -8,7 +8,7 @@ import pytest
 from yoloseg.errors import UsageError
 from yoloseg.files import write_json, write_text
 from yoloseg.training.config import TrainConfig
-from yoloseg.training.run import run_folder
+from yoloseg.training.run import train
 
 # A limit on the size of a file stands for a full disk: writing fails half-way, in the system's call.
 FULL_DISK = """
@@ -58,7 +58,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named_before_anything_else(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"cannot write .*file.run"):
-        run_folder(TrainConfig(out=tmp_path / "file" / "run"))
+        train(TrainConfig(data="no such file", out=tmp_path / "file" / "run"))
     with pytest.raises(UsageError, match="cannot write .*file.metrics.json"):
         write_json(tmp_path / "file" / "metrics.json", {})
 

@@ -27,7 +27,7 @@ from yoloseg.training import planning
 from yoloseg.training import run as run_module
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
-from yoloseg.training.recipes import PAPER
+from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
 from yoloseg.training.stages import stages
 
@@ -50,11 +50,21 @@ def data(tmp_path_factory) -> Path:
     return path
 
 
+def train_two_sizes(flags: list[str], **changes) -> int:
+    """The command, by recipe `default` with its augmentation and a first epoch at half the sides, however
+    short the training is."""
+    recipe = replace(DEFAULT, stages=((0.34, 0.5), (1.0, 1.0)), short=0, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "default", recipe)
+        return command.main(flags)
+
+
 @pytest.fixture(scope="module")
 def unbroken(data, tmp_path_factory) -> Path:
     """The folder of a run of three epochs."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert command.main(["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]) == 0
+    flags = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]
+    assert train_two_sizes(flags) == 0
     return folder
 
 
@@ -92,6 +102,9 @@ def test_the_run_folder(unbroken, data):
     settings = yaml.safe_load((unbroken / "config.yaml").read_text())
     assert settings["flags"]["data"] == str(data) and settings["flags"]["imgsz"] == [64, 64]
     assert (settings["epochs"], settings["steps_per_epoch"], settings["batch"]) == (EPOCHS, 4, 4)
+    first, second = settings["stages"]
+    assert first == {"epochs": [0, 1], "imgsz": [32, 32]} and second == {"epochs": [1, 3], "imgsz": [64, 64]}
+    assert [text.split("(")[0] for text in settings["augmented by"]] == ["Affine", "Flip", "Colour"]
     assert settings["recipe"]["name"] == "default" and settings["versions"]["keras"] == keras.__version__
 
 
@@ -149,12 +162,12 @@ def stop_at_epoch(monkeypatch, epoch: int) -> None:
 
 @pytest.fixture(scope="module")
 def broken(data, tmp_path_factory) -> Path:
-    """The folder of the same run as `unbroken`, stopped after its first epoch."""
+    """The folder of the same run as `unbroken`, stopped after its first epoch and stage."""
     folder = tmp_path_factory.mktemp("runs") / "broken"
     with pytest.MonkeyPatch.context() as patch:
         stop_at_epoch(patch, 1)
         flags = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]
-        assert command.main(flags) == 130
+        assert train_two_sizes(flags) == 130
     assert (folder / "state.json").exists() and len(table(folder)) == 1
     return folder
 
@@ -168,16 +181,18 @@ def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys)
     assert "was started with --epochs 3" in capsys.readouterr().err
     assert command.main([flag for flag in again if flag != "--resume"]) == 2
     assert "holds a run already" in capsys.readouterr().err
+    assert train_two_sizes(again, mixing=0.5, rois=5) == 2
+    assert "had another rois, mixing" in capsys.readouterr().err
     state = next(broken.glob("state-*.weights.h5"))
     whole = state.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"nothing of the kind", b""):
         state.write_bytes(damaged)
-        assert command.main(again) == 2
+        assert train_two_sizes(again) == 2
         said = capsys.readouterr().err
         assert state.name in said and "cannot resume" in said
     state.write_bytes(whole)
     # Then the resumed run itself.
-    assert command.main(again) == 0
+    assert train_two_sizes(again) == 0
     ours, theirs = table(broken), table(unbroken)
     assert [row["epoch"] for row in ours] == list(range(EPOCHS))
     for row, expected in zip(ours, theirs, strict=True):

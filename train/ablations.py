@@ -24,6 +24,7 @@ from rich.table import Table
 
 from yoloseg.data.augment import Augmentation
 from yoloseg.files import write_text
+from yoloseg.training.checkpoint import STATE
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
@@ -106,15 +107,21 @@ def run(options: Options) -> None:
         raise SystemExit(f"unknown arms {', '.join(unknown)}; there are: {', '.join(ARMS)}")
     path = options.out / "ablations.csv"
     rows = list(csv.DictReader(path.open())) if path.exists() else []
-    known = {(row["arm"], int(row["seed"])) for row in rows}
+    known = {(row["arm"], row["seed"], row["epochs"], row["imgsz"]) for row in rows}
     for seed in options.seeds:
         for arm in options.arms:
-            if (arm, seed) in known:
+            kind = [arm, str(seed), str(options.epochs), str(options.imgsz)]
+            if tuple(kind) in known:
                 continue
             recipe = replace(BASE, name=arm, **ARMS[arm])
-            folder = options.out / f"{arm.replace(',', '').replace(' ', '_')}-{seed}"
+            folder = options.out / "-".join(kind).replace(",", "").replace(" ", "_")
             config = TrainConfig(
-                data=options.data, imgsz=(options.imgsz,), epochs=options.epochs, seed=seed, out=folder
+                data=options.data,
+                imgsz=(options.imgsz,),
+                epochs=options.epochs,
+                seed=seed,
+                out=folder,
+                resume=(folder / STATE).exists(),
             )
             started = time.monotonic()
             with variant(arm):
@@ -122,8 +129,7 @@ def run(options: Options) -> None:
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
             values = [metrics[kind][key] for kind in ("bbox", "segm") for key in ("AP", "AP50")]
             numbers = [f"{value:.4f}" for value in values] + [f"{time.monotonic() - started:.0f}"]
-            row = [arm, str(seed), str(options.epochs), str(options.imgsz), *numbers]
-            rows.append(dict(zip(FIELDS, row, strict=True)))
+            rows.append(dict(zip(FIELDS, kind + numbers, strict=True)))
             text = io.StringIO()
             writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
             writer.writeheader()
@@ -133,13 +139,13 @@ def run(options: Options) -> None:
 
 
 def show(rows: list[dict[str, str]]) -> None:
-    """The table: an arm a line, its scores by seed."""
-    table = Table("arm", "box AP50", "mask AP", "mask AP50", "seconds")
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm]
+    """The table: an arm, epochs and input size a line, its scores by seed."""
+    table = Table("arm", "epochs", "imgsz", "box AP50", "mask AP", "mask AP50", "seconds")
+    for kind in dict.fromkeys((row["arm"], row["epochs"], row["imgsz"]) for row in rows):
+        own = [row for row in rows if (row["arm"], row["epochs"], row["imgsz"]) == kind]
         names = ("box_AP50", "mask_AP", "mask_AP50")
         scores = [" / ".join(f"{float(row[name]):.3f}" for row in own) for name in names]
-        table.add_row(arm, *scores, " / ".join(row["seconds"] for row in own))
+        table.add_row(*kind, *scores, " / ".join(row["seconds"] for row in own))
     Console().print(table)
 
 

@@ -1,4 +1,8 @@
-"""Networks that no recipe or size offers, for `train/ablations.py`: one part exchanged while a run lasts."""
+"""Networks that no recipe or size offers, for `train/ablations.py`: one part exchanged while a run lasts.
+
+The files of such a run hold nothing of the exchange: load them inside `variant`, or they compute something
+else.
+"""
 
 from __future__ import annotations
 

@@ -25,12 +25,21 @@ from yoloseg.training.trainer import Trainer
 SAVE_SHARE = 20  # seconds of training for one of saving
 
 
-def average_weights(trainer: Trainer, target: YoloSeg) -> None:
-    """Puts the EMA of the trained weights, and the BatchNorm statistics as they are, into `target`."""
+def average_weights(trainer: Trainer, target: YoloSeg) -> list[np.ndarray]:
+    """Puts the EMA of the trained weights, and the BatchNorm statistics as they are, into `target`.
+
+    Returns the trained weights, which stay what they are.
+    """
     raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in trainer.trainable_variables]
     trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     for source, copy in zip(trainer.yoloseg.weights, target.weights, strict=True):
         copy.assign(keras.ops.convert_to_numpy(source))
+    put_back(trainer, raw)
+    return raw
+
+
+def put_back(trainer: Trainer, raw: list[np.ndarray]) -> None:
+    """Sets the trainable variables."""
     for variable, value in zip(trainer.trainable_variables, raw, strict=True):
         variable.assign(value)
 
@@ -82,6 +91,12 @@ class Watch(keras.callbacks.Callback):
         self.best_ap, self.stale = progress.best_ap, progress.stale
         self.started = time.monotonic() - progress.seconds
         self.next_save = 0.0
+        self.raw: list[np.ndarray] | None = None
+
+    def on_train_end(self, logs=None):
+        """Keras' fit ends by putting the EMA in place of the weights; the next stage goes on from these."""
+        if self.raw is not None:
+            put_back(self.model, self.raw)
 
     def on_epoch_end(self, epoch, logs=None):
         trainer, done = self.model, epoch + 1
@@ -90,7 +105,7 @@ class Watch(keras.callbacks.Callback):
         for i, level in enumerate(LEVELS):
             for j, loss in enumerate(LOSSES):
                 logs[f"w_{loss}_{level}"] = float(weights[i, j])
-        average_weights(trainer, self.averaged)
+        self.raw = average_weights(trainer, self.averaged)
         scores = dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), math.nan)
         if done % self.every == 0 or done == self.progress.epochs:
             metrics = self.evaluate(self.averaged)

@@ -33,8 +33,8 @@ class Recipe:
     augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
     stages: (share of the epochs at which a stage ends, factor on the sides of the input in it); the last one
         ends at 1. See `yoloseg.training.stages`.
-    multi_scale: further factors on the sides, one drawn for every epoch in the first `mixing` of them; each
-        size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
+    multi_scale: factors on the sides of a stage, one drawn for every epoch in the first `mixing` of them;
+        each size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
     short: a training of fewer epochs has one stage and flips alone: it does not learn its pictures by heart,
         and another graph would cost more to trace than it saves.
     balance: which balancing weights are learned, see `LossBalance`.

@@ -72,7 +72,7 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
     folder = run_folder(config)
     if config.resume:
         progress = checkpoint.read_progress(folder)
-        check_same_run(config, folder)
+        check_same_run(config, recipe, folder)
     datasets = load_datasets(config.data, ("train", "val"))
     for dataset in datasets.values():
         console.print(summary(dataset), markup=False)
@@ -88,14 +88,14 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         set_augmentation(loader, recipe, progress.epochs)
+        parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
         if not config.resume:
-            write_config(folder, config, recipe, batch, anchors, progress)
+            write_config(folder, config, recipe, batch, anchors, progress, parts, loader)
             draw_data(folder, datasets, loader, model)
         compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
         if config.resume:
             checkpoint.load_state(folder, trainer, progress)
             console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
         fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
     finish(folder, datasets["val"], console)
     return folder
@@ -274,7 +274,16 @@ def finish(folder: Path, val: Dataset, console: Console) -> None:
     console.print(f"written to {folder}; open {folder / 'report.html'}")
 
 
-def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, anchors, progress) -> None:
+def write_config(
+    folder: Path,
+    config: TrainConfig,
+    recipe: Recipe,
+    batch: int,
+    anchors: Anchors | None,
+    progress: checkpoint.Progress,
+    parts: list[Stage],
+    loader: Loader,
+) -> None:
     """Everything the run was made with, for people and for --resume."""
     flags = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
     flags["imgsz"] = list(config.input_size)
@@ -283,7 +292,9 @@ def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, 
         "batch": batch,
         "epochs": progress.epochs,
         "steps_per_epoch": progress.steps_per_epoch,
-        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists
+        "stages": [{"epochs": [part.first, part.last], "imgsz": list(part.imgsz)} for part in parts],
+        "augmented by": [str(transform) for transform in loader.augment],
+        "recipe": plain(recipe),
         "anchors": [list(map(list, level)) for level in anchors.sizes] if anchors else "of the weights",
         "versions": {
             "yoloseg": __version__,
@@ -295,9 +306,16 @@ def write_config(folder: Path, config: TrainConfig, recipe: Recipe, batch: int, 
     write_text(folder / "config.yaml", yaml.safe_dump(document, sort_keys=False))
 
 
-def check_same_run(config: TrainConfig, folder: Path) -> None:
-    """Raises UsageError when --resume comes with other flags than the run was started with."""
-    flags = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["flags"]
+def plain(recipe: Recipe) -> dict:
+    """As JSON and YAML hold it: tuples are lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def check_same_run(config: TrainConfig, recipe: Recipe, folder: Path) -> None:
+    """Raises UsageError when --resume comes with other flags, or another recipe, than the run was started
+    with."""
+    document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    flags = document["flags"]
     now = {"imgsz": list(config.input_size)}
     for field in dataclasses.fields(config):
         if field.name not in ("imgsz", "out", "resume", "workers"):
@@ -307,3 +325,9 @@ def check_same_run(config: TrainConfig, folder: Path) -> None:
     if other:
         was = ", ".join(f"--{name} {flags.get(name)}" for name in other)
         raise UsageError(f"{folder} was started with {was}; resume it with the same flags")
+    changed = [name for name, value in plain(recipe).items() if document["recipe"].get(name) != value]
+    if changed:
+        raise UsageError(
+            f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; resume it "
+            f"with the yoloseg that started it ({document['versions']['yoloseg']}), or train anew"
+        )
