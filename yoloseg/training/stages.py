@@ -10,6 +10,10 @@ import numpy as np
 from yoloseg.modeling.architecture import STRIDES
 from yoloseg.training.recipes import Recipe
 
+# Share of a step that stays on smaller pictures, the optimiser's above all; n at 416, batch 16, took 1.94 s a
+# step, and 1.01 s at 256. The rest goes by pixels.
+FIXED = 0.23
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -52,6 +56,6 @@ def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int], seed: int = 0) -
 
 
 def relative_cost(parts: list[Stage], imgsz: tuple[int, int]) -> float:
-    """Mean cost of a step over these stages, 1 being one at imgsz; steps are reckoned by their pixels."""
+    """Mean cost of a step over these stages, 1 being one at imgsz."""
     pixels = sum((stage.last - stage.first) * math.prod(stage.imgsz) for stage in parts)
-    return pixels / (parts[-1].last * math.prod(imgsz))
+    return FIXED + (1 - FIXED) * pixels / (parts[-1].last * math.prod(imgsz))
