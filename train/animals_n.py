@@ -3,7 +3,8 @@
     python train/animals_n.py PATH/TO/animals.yaml
 
 Validation: box AP .266 / AP50 .551, mask AP .283 / AP50 .514 after the 47 epochs of 43 steps that were to
-fill 48 minutes; they took 52, and at 42 mask AP was .272. Test: box AP .272 / AP50 .593, mask AP .316 / AP50 .534. One seed.
+fill 48 minutes; they took 52, and at 42 mask AP was .272. Test: box AP .272 / AP50 .593, mask AP .316 /
+AP50 .534. One seed.
 """
 
 import sys
