@@ -98,7 +98,8 @@ def test_the_run_folder(unbroken, data):
     assert list(unbroken.glob("tensorboard/**/events.out.tfevents.*"))
     for name in pictures:
         picture = cv2.imread(str(unbroken / name))
-        assert picture.shape[0] > 60 and picture.std() > 5
+        least = 100 if name.endswith(".png") else 60  # photographs of this data are 64 pixels high
+        assert picture.shape[0] > least and picture.std() > 5
     settings = yaml.safe_load((unbroken / "config.yaml").read_text())
     assert settings["flags"]["data"] == str(data) and settings["flags"]["imgsz"] == [64, 64]
     assert (settings["epochs"], settings["steps_per_epoch"], settings["batch"]) == (EPOCHS, 4, 4)

@@ -35,8 +35,8 @@ class Recipe:
         ends at 1. See `yoloseg.training.stages`.
     multi_scale: factors on the sides of a stage, one drawn for every epoch in the first `mixing` of them;
         each size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
-    short: a training of fewer epochs has one stage and flips alone: it does not learn its pictures by heart,
-        and another graph would cost more to trace than it saves.
+    short: a training of fewer epochs has one stage and flips alone: another graph would cost more to trace
+        than it saves, and six epochs with augmentation measured worse (train/ablations.md).
     balance: which balancing weights are learned, see `LossBalance`.
     """
 
