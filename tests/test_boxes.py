@@ -101,7 +101,7 @@ def test_pairwise_iou_of_a_batch():
 
 
 def test_clip_boxes():
-    found = to_numpy(b.clip_boxes(array([[-5, -6, 700, 300], [10, 20, 30, 40]]), 200, 600))
+    found = to_numpy(b.clip_boxes(array([[-5, -6, 700, 300], [10, 20, 30, 40]]), array([[0, 0, 600, 200]])))
     np.testing.assert_array_equal(found, [[0, 0, 600, 200], [10, 20, 30, 40]])
 
 

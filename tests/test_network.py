@@ -307,6 +307,20 @@ def test_proposals_are_those_of_plain_loops(options):
         np.testing.assert_array_equal(found["levels"][image, :count], [one[3] for one in expected])
 
 
+def test_boxes_are_cut_at_the_border_of_the_region(model):
+    images = pictures(2)
+    regions = np.array([[0, 0, 96, 64], [10, 20, 50, 40]], np.float32)
+    found = Detector(model).detect(images, 0.0, 30, regions)
+    everywhere = Detector(model).detect(images, 0.0, 30)
+    for slot, (x0, y0, x1, y1) in enumerate(regions):
+        boxes = found["boxes"][slot][: found["count"][slot]]
+        assert len(boxes) > 5
+        assert (boxes[:, :2] >= [x0, y0]).all() and (boxes[:, 2:] <= [x1, y1]).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()  # nothing that lies in the padding alone
+    np.testing.assert_array_equal(found["boxes"][0], everywhere["boxes"][0])
+    assert (everywhere["boxes"][1][:, 0] < 10).any()
+
+
 # The detector
 
 

@@ -14,7 +14,7 @@ import yoloseg
 from yoloseg import predict
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.errors import DataError, UsageError
-from yoloseg.inference import predictor as predictor_module
+from yoloseg.inference import finder as finder_module
 from yoloseg.inference.predictor import Predictor
 
 IMGSZ = (96, 128)
@@ -30,8 +30,8 @@ class FakeDetector:
     def __init__(self, model):
         self.model, FakeDetector.seen = model, []
 
-    def detect(self, images, score_threshold, max_detections=100):
-        FakeDetector.seen.append((images, score_threshold, max_detections))
+    def detect(self, images, score_threshold, max_detections, regions):
+        FakeDetector.seen.append((images, score_threshold, max_detections, regions))
         assert images.dtype == np.uint8 and images.shape == (1, *IMGSZ, 3)
         slots = max_detections
         found = {
@@ -42,13 +42,13 @@ class FakeDetector:
         objects = sorted(self.objects, reverse=True)[:slots]
         for i, (score, kind, box) in enumerate(objects):
             found["scores"][0, i], found["classes"][0, i], found["boxes"][0, i] = score, kind, box
-        count = int((found["scores"] >= score_threshold).sum())
+        count = int((found["scores"] >= max(score_threshold, 1e-9)).sum())
         return found | {"count": np.array([count]), "masks": [np.ones((count, 28, 28), np.float32)]}
 
 
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch):
-    monkeypatch.setattr(predictor_module, "Detector", FakeDetector)
+    monkeypatch.setattr(finder_module, "Detector", FakeDetector)
     monkeypatch.setattr(FakeDetector, "objects", ())
 
 
@@ -74,29 +74,16 @@ def test_the_picture_is_letterboxed_and_not_copied():
     image = np.full((100, 400, 3), 255, np.uint8)
     found = Predictor(MODEL, max_detections=7).predict_image(image)
     assert found.image is image and len(found) == 0 and found.masks.shape == (0, 100, 400)
-    seen, threshold, slots = FakeDetector.seen[0]
+    seen, threshold, slots, regions = FakeDetector.seen[0]
     assert (threshold, slots) == (0.25, 7)
+    np.testing.assert_array_equal(regions, [[0, 32, 128, 64]])
     assert (seen[0, 34:62] == 255).all() and (seen[0, :30] == 114).all() and (seen[0, 66:] == 114).all()
 
 
-def test_a_box_that_leaves_the_picture_is_clipped_but_its_mask_is_not_squeezed():
-    matrix = letterbox_matrix(96, 128, IMGSZ)
-    FakeDetector.objects = [(0.8, 0, through([-40, 20, 60, 80], matrix))]
-    predictor = Predictor(MODEL)
-    found = predictor.predict_image(np.zeros((96, 128, 3), np.uint8))
-    np.testing.assert_allclose(found.boxes, [[0, 20, 60, 80]], atol=1e-4)
-    np.testing.assert_allclose(found.mask_boxes, [[-40, 20, 60, 80]], atol=1e-4)
-    found.mask_probabilities[0, :, 14:] = 0  # the left half: x < 10
-    columns = np.flatnonzero(found.masks[0].any(axis=0))
-    assert columns[0] == 0 and columns[-1] == pytest.approx(10, abs=2)
-
-
-def test_detections_in_the_padding_are_left_out():
-    box = through([10, 10, 90, 90], letterbox_matrix(100, 400, IMGSZ))
-    FakeDetector.objects = [(0.9, 2, [10, 2, 50, 20]), (0.8, 0, box), (0.1, 1, box)]  # rows 0..31 are padding
-    found = Predictor(MODEL).predict_image(np.zeros((100, 400, 3), np.uint8))
-    assert found.class_names == ["bear"] and found.scores.tolist() == [pytest.approx(0.8)]
-    assert len(found.mask_probabilities) == len(found.mask_boxes) == 1
+def test_boxes_stay_within_the_picture():
+    FakeDetector.objects = [(0.8, 0, through([0, 0, 333, 200], letterbox_matrix(200, 333, IMGSZ)) + [-1, -1, 1, 1])]
+    found = Predictor(MODEL).predict_image(np.zeros((200, 333, 3), np.uint8))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 333, 200]])
 
 
 def test_threshold_and_number_of_detections():

@@ -6,29 +6,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from yoloseg.data.letterbox import invert, letterbox, letterbox_matrix
 from yoloseg.data.records import Dataset, Record
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.accumulator import DetectionAccumulator
 from yoloseg.evaluation.best_f1 import best_f1
 from yoloseg.evaluation.coco_metrics import Scores, score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
+from yoloseg.inference.finder import Finder, Found, KerasFinder, finder_of
 from yoloseg.inference.paste import paste_to_rle
 
 if TYPE_CHECKING:
+    from yoloseg.modeling.detector import Detector
     from yoloseg.modeling.network import YoloSeg
-
-
-class DetectsBatches(Protocol):
-    """`yoloseg.modeling.detector.Detector`, or anything else with its `detect`."""
-
-    def detect(self, images: np.ndarray, score_threshold: float, max_detections: int) -> dict: ...
 
 
 @dataclass(frozen=True)
@@ -42,27 +37,27 @@ class Evaluation:
     scores: Scores
 
 
-def evaluate(model: YoloSeg, dataset: Dataset, **options) -> dict:
+def evaluate(model: YoloSeg | Finder, dataset: Dataset, **options) -> dict:
     """The metrics of `evaluate_in_detail`, which has the options."""
     return evaluate_in_detail(model, dataset, **options).metrics
 
 
 def evaluate_in_detail(
-    model: YoloSeg,
+    model: YoloSeg | Finder,
     dataset: Dataset,
     *,
     score_threshold: float = 0.001,
     max_detections: int = 100,
     batch_size: int = 8,
     progress: bool = True,
-    detector: DetectsBatches | None = None,
+    detector: Detector | None = None,
     save_results: Path | None = None,
 ) -> Evaluation:
     """Runs `model` over every picture of `dataset` and measures boxes and masks at the pictures' own size.
 
-    model: its `classes` and `imgsz` are read. The dataset's classes are found in them by name; detections of
+    model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in them by name; detections of
     classes that the dataset does not have are left out. max_detections: kept in a picture; the official
-    metrics count at most 100 of a class. detector: used in place of one made for `model`. save_results: where
+    metrics count at most 100 of a class. detector: used in place of one made for the network. save_results: where
     to write the detections as a COCO results file; the official code gives the same metrics on it (and the
     annotation file, if its areas are right). Memory: a mask is kept as its compressed RLE.
 
@@ -76,22 +71,18 @@ def evaluate_in_detail(
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
-    class_index = _class_map(tuple(model.classes), dataset)
-    if detector is None:
-        from yoloseg.modeling.detector import Detector
-
-        detector = Detector(model)
+    finder = KerasFinder(model, batch_size, detector) if detector else finder_of(model, batch_size)
+    class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
     found = DetectionAccumulator(dataset.category_ids)
-    imgsz = tuple(model.imgsz)
-    batches = _batches(dataset, imgsz, batch_size)
+    batches = _batches(dataset, batch_size)
     if progress:
         total = -(-len(dataset) // batch_size)
         batches = track(batches, f"evaluating {dataset.name}", total, console=Console(stderr=True))
-    for records, images in batches:
-        detections = detector.detect(images, score_threshold, max_detections)
-        for slot, record in enumerate(records):
-            _add_picture(found, record, detections, slot, imgsz, class_index)
+    for records, pictures in batches:
+        instances = finder.find(pictures, score_threshold, max_detections)
+        for record, one in zip(records, instances, strict=True):
+            _add_picture(found, record, one, class_index)
     if save_results is not None:
         found.save(save_results)
 
@@ -119,21 +110,12 @@ def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:
     return np.array([dataset.classes.index(name) if name in dataset.classes else -1 for name in classes])
 
 
-def _batches(
-    dataset: Dataset, imgsz: tuple[int, int], batch_size: int
-) -> Iterator[tuple[list[Record], np.ndarray]]:
-    """Records and their letterboxed pictures, uint8 [batch_size, h, w, 3]; the last batch is filled up with
-    grey.
+def _batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[list[Record], list[np.ndarray]]]:
+    """Records and their pictures; the next batch is read while the network works on this one."""
 
-    The next batch is read while the network works on this one.
-    """
-
-    def read(start: int) -> tuple[list[Record], np.ndarray]:
+    def read(start: int) -> tuple[list[Record], list[np.ndarray]]:
         records = dataset.records[start : start + batch_size]
-        images = np.full((batch_size, *imgsz, 3), 114, np.uint8)
-        for slot in range(len(records)):
-            images[slot] = letterbox(dataset.read_image(start + slot), imgsz)
-        return records, images
+        return records, [dataset.read_image(start + slot) for slot in range(len(records))]
 
     starts = range(0, len(dataset), batch_size)
     with ThreadPoolExecutor(max_workers=1) as reader:
@@ -146,24 +128,10 @@ def _batches(
 
 
 def _add_picture(
-    found: DetectionAccumulator,
-    record: Record,
-    detections: dict,
-    slot: int,
-    imgsz: tuple[int, int],
-    class_index: np.ndarray,
+    results: DetectionAccumulator, record: Record, found: Found, class_index: np.ndarray
 ) -> None:
-    """Adds picture `slot` of a batch, in its own pixels: boxes clipped, masks pasted from unclipped boxes."""
-    height, width = record.height, record.width
-    count = int(detections["count"][slot])
-    to_picture = invert(letterbox_matrix(height, width, imgsz))
-    scale, shift = to_picture[[0, 1], [0, 1]], to_picture[:, 2]
-    mask_boxes = detections["boxes"][slot][:count] * np.tile(scale, 2) + np.tile(shift, 2)
-    boxes = np.clip(mask_boxes, 0, [width, height, width, height])
-    classes = class_index[detections["classes"][slot][:count]]
-    # what lies in the padding alone, and what the dataset has no class for, is left out
-    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (classes >= 0))
-    masks = [
-        paste_to_rle(detections["masks"][slot][index], mask_boxes[index], height, width) for index in kept
-    ]
-    found.add(record.image_id, boxes[kept], detections["scores"][slot][kept], classes[kept], masks)
+    """Adds what was found in a picture; what the dataset has no class for is left out."""
+    classes = class_index[found.class_ids]
+    kept = np.flatnonzero(classes >= 0)
+    masks = [paste_to_rle(found.masks[i], found.boxes[i], record.height, record.width) for i in kept]
+    results.add(record.image_id, found.boxes[kept], found.scores[kept], classes[kept], masks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +27,8 @@ class Result:
     image: uint8 [H, W, 3] RGB, the picture itself (not a copy: do not write into it).
     boxes: float32 [N, 4] xyxy in pixels of the picture, inside it (the whole picture is 0, 0, W, H).
     scores: float32 [N] in 0..1. class_ids: int [N], 0..K-1. class_names: N names, one for each instance.
-    mask_probabilities: float32 [N, m, m], each covering its row of `mask_boxes` [N, 4]: the network's own
-    boxes, which may leave the picture where `boxes` are clipped to it. Masks are pasted from these only when
-    asked for. path: the file the picture came from (a name for arrays and cameras), frame: its number in a
+    mask_probabilities: float32 [N, m, m], each over its box. Masks are pasted from these only when asked for.
+    path: the file the picture came from (a name for arrays and cameras), frame: its number in a
     video, from 0.
     """
 
@@ -39,7 +38,6 @@ class Result:
     class_ids: np.ndarray
     class_names: list[str]
     mask_probabilities: np.ndarray
-    mask_boxes: np.ndarray = field(repr=False)
     path: str | Path | None = None
     frame: int | None = None
 
@@ -49,7 +47,7 @@ class Result:
     def mask(self, index: int) -> np.ndarray:
         """bool [H, W]: the mask of one instance; nothing is kept."""
         height, width = self.image.shape[:2]
-        return paste_mask(self.mask_probabilities[index], self.mask_boxes[index], height, width)
+        return paste_mask(self.mask_probabilities[index], self.boxes[index], height, width)
 
     @cached_property
     def masks(self) -> np.ndarray:
@@ -87,9 +85,7 @@ class Result:
                     "image_id": int(image_id),
                     "category_id": int(category_ids[self.class_ids[i]]),
                     "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
-                    "segmentation": paste_to_rle(
-                        self.mask_probabilities[i], self.mask_boxes[i], height, width
-                    ),
+                    "segmentation": paste_to_rle(self.mask_probabilities[i], self.boxes[i], height, width),
                     "score": round(float(self.scores[i]), 6),
                 }
             )

@@ -86,7 +86,8 @@ def ciou(a, b):
     return overlap - distance / diagonal - alpha * aspect
 
 
-def clip_boxes(boxes, height: int, width: int):
-    """Boxes cut at the border of the network input."""
-    limit = np.array([width, height, width, height], np.float32)
-    return ops.clip(boxes, 0.0, limit)
+def clip_boxes(boxes, region):
+    """Boxes [..., 4] cut at the border of a region [..., 4] that broadcasts with them; both xyxy."""
+    low, high = region[..., :2], region[..., 2:]
+    low, high = ops.concatenate([low, low], -1), ops.concatenate([high, high], -1)
+    return ops.minimum(ops.maximum(boxes, low), high)

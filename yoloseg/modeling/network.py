@@ -88,45 +88,49 @@ class YoloSeg(keras.Model):
         count = height * width * (len(self.anchors[0]) if self.classes_per_anchor else 1)
         return ops.reshape(logits, (-1, count, len(self.classes)))
 
-    def level_candidates(self, level: str, outputs, count: int) -> dict:
+    def level_candidates(self, level: str, outputs, count: int, regions=None) -> dict:
         """The best `count` boxes of one level before suppression, by falling score.
 
         scores [B, N], boxes [B, N, 4], classes int32 [B, N], levels int32 [B, N] (0 for P2 to 3 for P5).
 
-        Score = objectness x largest class probability. Boxes are cut at the picture's border; inconsistent
-        ones (a side under 5e-4 of the picture, aspect beyond 1e-3) get score 0.
+        Score = objectness x largest class probability. Boxes are cut at the border of `regions`, float32
+        [B, 4] xyxy in pixels: what of the network input is picture and not padding; all of it if not given.
+        Inconsistent boxes (a side under 5e-4 of the input, aspect beyond 1e-3) get score 0.
         """
         anchors = self.level_anchors(level, outputs)
         per_cell = len(self.anchors[0])
         scores = ops.sigmoid(ops.reshape(outputs[level]["objectness"], (-1, len(anchors))))
         logits = self.class_logits(level, outputs)
         if logits is None:
-            classes = ops.zeros_like(scores, dtype="int32")
+            scores, index = ops.top_k(scores, min(count, len(anchors)))
+            classes = ops.zeros_like(index, dtype="int32")
         else:
-            best = ops.max(logits, axis=-1)
-            probability = 1.0 / ops.sum(ops.exp(logits - best[..., None]), axis=-1)
-            classes = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            probability = ops.max(ops.softmax(logits, axis=-1), axis=-1)
             if not self.classes_per_anchor:
-                probability, classes = ops.repeat(probability, per_cell, 1), ops.repeat(classes, per_cell, 1)
-            scores = scores * probability
-        scores, index = ops.top_k(scores, min(count, len(anchors)))
+                probability = ops.repeat(probability, per_cell, 1)
+            scores, index = ops.top_k(scores * probability, min(count, len(anchors)))
+            row = index if self.classes_per_anchor else index // per_cell
+            logits = ops.take_along_axis(logits, row[..., None], axis=1)
+            classes = ops.cast(ops.argmax(logits, axis=-1), "int32")
         deltas = ops.reshape(outputs[level]["boxes"], (-1, len(anchors), 4))
         deltas = ops.take_along_axis(deltas, index[..., None], axis=1)
         height, width = outputs[LEVELS[0]]["boxes"].shape[1:3]
         height, width = height * STRIDES[0], width * STRIDES[0]
-        boxes = clip_boxes(decode(deltas, ops.take(anchors, index, axis=0)), height, width)
+        if regions is None:
+            regions = np.array([[0, 0, width, height]], np.float32)
+        boxes = clip_boxes(decode(deltas, ops.take(anchors, index, axis=0)), regions[:, None])
         sides = boxes[..., 2:] - boxes[..., :2]
         small, large = ops.min(sides, axis=-1), ops.max(sides, axis=-1)
         consistent = ops.logical_and(small >= 5e-4 * min(height, width), small >= 1e-3 * large)
-        classes = ops.take_along_axis(classes, index, axis=1)
         levels = ops.zeros_like(classes) + LEVELS.index(level)
         scores = scores * ops.cast(consistent, "float32")
         return top({"scores": scores, "boxes": boxes, "classes": classes, "levels": levels}, count)
 
-    def propose(self, outputs, max_detections: int, candidates: int | None = None) -> dict:
+    def propose(self, outputs, max_detections: int, candidates: int | None = None, regions=None) -> dict:
         """Greedy suppression per level, then across levels (the report's two stages).
 
-        candidates: of each level; the model's, or max_detections if that is more, where not given.
+        candidates: of each level; the model's, or max_detections if that is more, where not given. regions:
+        as in `level_candidates`.
 
         Returns scores float32 [B, D], falling, 0 in empty slots; boxes float32 [B, D, 4] xyxy in pixels of
         the network input; classes int32 [B, D]; levels int32 [B, D], where each came from.
@@ -134,7 +138,7 @@ class YoloSeg(keras.Model):
         candidates = candidates or max(self.candidates, max_detections)
         kept = []
         for level in LEVELS:
-            found = self.level_candidates(level, outputs, candidates)
+            found = self.level_candidates(level, outputs, candidates, regions)
             if self.two_stage_nms:
                 found["scores"] = found["scores"] * suppress(found["boxes"], found["scores"], self.nms_iou)
             kept.append(found)
