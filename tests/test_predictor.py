@@ -81,7 +81,8 @@ def test_the_picture_is_letterboxed_and_not_copied():
 
 
 def test_boxes_stay_within_the_picture():
-    FakeDetector.objects = [(0.8, 0, through([0, 0, 333, 200], letterbox_matrix(200, 333, IMGSZ)) + [-1, -1, 1, 1])]
+    whole = through([0, 0, 333, 200], letterbox_matrix(200, 333, IMGSZ))
+    FakeDetector.objects = [(0.8, 0, whole + [-1, -1, 1, 1])]
     found = Predictor(MODEL).predict_image(np.zeros((200, 333, 3), np.uint8))
     np.testing.assert_array_equal(found.boxes, [[0, 0, 333, 200]])
 

@@ -55,11 +55,12 @@ def evaluate_in_detail(
 ) -> Evaluation:
     """Runs `model` over every picture of `dataset` and measures boxes and masks at the pictures' own size.
 
-    model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in them by name; detections of
-    classes that the dataset does not have are left out. max_detections: kept in a picture; the official
-    metrics count at most 100 of a class. detector: used in place of one made for the network. save_results: where
-    to write the detections as a COCO results file; the official code gives the same metrics on it (and the
-    annotation file, if its areas are right). Memory: a mask is kept as its compressed RLE.
+    model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
+    classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
+    in a picture; the official metrics count at most 100 of a class. detector: used in place of one made for
+    the network. save_results: where to write the detections as a COCO results file; the official code gives
+    the same metrics on it (and the annotation file, if its areas are right). Memory: a mask is kept as its
+    compressed RLE.
 
     The metrics are {"bbox": M, "segm": M} as `coco_metrics`, and "best_f1_threshold": the score threshold
     with the best mask F1 at IoU 0.5, all classes pooled, -1 if no mask found an object; "best_f1": {"f1",

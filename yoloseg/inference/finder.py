@@ -1,4 +1,4 @@
-"""Pictures of any size -> instances in their own pixels, whatever computes them: Keras or an exported file."""
+"""Pictures of any size -> instances in their own pixels, computed by Keras or by an exported file."""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ class Detector:
         """images: uint8 [B, h, w, 3], letterboxed RGB, h and w multiples of 32. regions: [B, 4] xyxy, what of
         each is picture and not padding; all of it if not given.
 
-        Returns boxes float32 [B, D, 4] xyxy in pixels of the network input, within regions; scores float32 [B, D], falling, 0
-        in empty slots; classes int32 [B, D]; count int [B], the detections with score >= score_threshold;
-        masks, a list of B float32 [count, 28, 28] of probabilities over each box. Only those detections are
-        paid for.
+        Returns boxes float32 [B, D, 4] xyxy in pixels of the network input, within regions; scores float32
+        [B, D], falling, 0 in empty slots; classes int32 [B, D]; count int [B], the detections with score >=
+        score_threshold; masks, a list of B float32 [count, 28, 28] of probabilities over each box. Only those
+        detections are paid for.
         """
         found = self.propose(images, max_detections, regions)
         count = (found["scores"] >= max(score_threshold, 1e-9)).sum(axis=1)
