@@ -6,7 +6,7 @@ else.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -64,6 +64,21 @@ def three_level_anchors(sizes, per_level, **kwargs):
     return replace(fitted, sizes=(finest, *fitted.sizes))
 
 
+def three_convs(x, filters, *, act, name):
+    """1x1 f, 3x3 2f, 1x1 f where YOLOv4 has five convolutions."""
+    for i, (channels, kernel) in enumerate([(filters, 1), (2 * filters, 3), (filters, 1)]):
+        x = conv(x, channels, kernel, act=act, name=f"{name}_mix{i}")
+    return x
+
+
+def light():
+    """Three convolutions in place of five, 32 channels in embedding and mask subnet."""
+    both = ExitStack()
+    both.enter_context(patch.object(architecture, "five_convs", three_convs))
+    both.enter_context(sized(mask_channels=32, embedding=32))
+    return both
+
+
 def sized(**fields):
     """Size n with other fields."""
     return patch.dict(SIZES, n=replace(SIZES["n"], **fields))
@@ -74,6 +89,9 @@ VARIANTS = {
     "without the fourth level": lambda: patch.object(run, "fit_anchors", three_level_anchors),
     "masks 14 x 14": lambda: patch.object(network, "build_mask_subnet", coarse_mask_subnet),
     "dense mask branch": lambda: sized(dense_branch=True),
+    "three convolutions": lambda: patch.object(architecture, "five_convs", three_convs),
+    "32 mask and embedding channels": lambda: sized(mask_channels=32, embedding=32),
+    "light": light,
     "32 mask channels": lambda: sized(mask_channels=32),
     "128 mask channels": lambda: sized(mask_channels=128),
     "Mish backbone": lambda: sized(backbone_activation="mish"),

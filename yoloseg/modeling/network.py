@@ -111,7 +111,7 @@ class YoloSeg(keras.Model):
             scores, index = ops.top_k(scores * probability, min(count, len(anchors)))
             row = index if self.classes_per_anchor else index // per_cell
             logits = ops.take_along_axis(logits, row[..., None], axis=1)
-            classes = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            classes = ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")  # Keras' argmax does not export
         deltas = ops.reshape(outputs[level]["boxes"], (-1, len(anchors), 4))
         deltas = ops.take_along_axis(deltas, index[..., None], axis=1)
         height, width = outputs[LEVELS[0]]["boxes"].shape[1:3]
