@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
     from yoloseg.modeling.network import YoloSeg
 
@@ -13,14 +14,17 @@ __version__ = "0.1.0"
 __all__ = ["Predictor", "__version__", "load"]
 
 
-def load(path: str | Path) -> YoloSeg:
-    """The network in a `.keras` file written by training, with its classes, anchors and input size.
+def load(path: str | Path) -> YoloSeg | ExportedFile:
+    """What a weights file holds, with classes and input size: for `Predictor` and for evaluation.
 
-    Raises WeightsError naming the file when it is missing or is not such a file.
+    path: a `.keras` file written by training (gives the network), or what `yoloseg export` wrote: a
+    SavedModel folder, a `.tflite` or an `.onnx` file. Raises WeightsError naming the file when it is missing
+    or is none of these, UsageError when the runtime it needs is not installed.
     """
+    from yoloseg.inference.exported import load_exported
     from yoloseg.modeling.network import load_model
 
-    return load_model(path)
+    return load_exported(path) or load_model(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ class Options:
     """Measure a network (--weights, --data), or score a COCO results file (--results, --annotations)."""
 
     weights: Path | None = None
-    """A .keras file written by training."""
+    """A .keras file written by training, or an exported file."""
     data: str | None = None
     """A data file (YAML), or "shapes"."""
     split: str = "val"
@@ -99,6 +99,7 @@ def _evaluate_network(options: Options) -> dict:
     from yoloseg.data.datafile import load_datasets
     from yoloseg.evaluation.evaluate_model import evaluate_in_detail
     from yoloseg.evaluation.report import write_report
+    from yoloseg.inference.exported import ExportedFile
 
     if options.max_detections > OFFICIAL_LIMIT:
         print(
@@ -106,8 +107,15 @@ def _evaluate_network(options: Options) -> dict:
             file=sys.stderr,
         )
     dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    model = load(options.weights)
+    if isinstance(model, ExportedFile):
+        print(
+            f"note: {options.weights} itself keeps detections of at least {model.score_threshold:.3g}, and "
+            f"{model.max_detections} a picture at most",
+            file=sys.stderr,
+        )
     evaluation = evaluate_in_detail(
-        load(options.weights),
+        model,
         dataset,
         score_threshold=options.conf,
         max_detections=options.max_detections,

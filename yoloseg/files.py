@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,22 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """As `atomic_write` for a folder, which must not exist yet: yields one beside it, empty."""
+    path = Path(path)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.mkdir()
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _reason(error: OSError) -> str:

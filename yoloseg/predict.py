@@ -35,7 +35,7 @@ class Options:
     """Draw what the network finds: pictures in give pictures of the same name, a video gives a video."""
 
     weights: Path
-    """A .keras file written by training."""
+    """A .keras file written by training, or an exported file."""
     source: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
     """A picture, folder, glob in quotes, video, stream address or camera index."""
     out: Path = Path("predictions")
@@ -112,12 +112,12 @@ def predict(options: Options) -> None:
 
 def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -> None:
     """Writes a sheet of feature maps for every picture. Raises UsageError for a video or a camera."""
-    from yoloseg import load
     from yoloseg.errors import UsageError
     from yoloseg.inference.features import FeatureMaps, draw_features
     from yoloseg.inference.results import save_picture
+    from yoloseg.modeling.network import load_model
 
-    model = load(options.weights)
+    model = load_model(options.weights)
     maps_of = FeatureMaps(model)
     for name, image, frame in source:
         if frame is not None:

@@ -17,71 +17,59 @@ from yoloseg.data.letterbox import PADDING
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a frame lies in the network input: scale, offsets and (height, width) of the scaled frame, all in
-    whole pixels but the scale. Python numbers for frames of one size, scalar tensors otherwise."""
+    """Where N frames lie in the network input, float32 tensors. region: [N, 4] xyxy, what of the input is
+    frame and not padding. scale: [N, 1, 1], input pixels for a frame pixel. shift: [N, 1, 4], left, top, left,
+    top of the frame. limit: [N, 1, 4], width, height, width, height of the frame in its own pixels."""
 
+    region: Any
     scale: Any
-    top: Any
-    left: Any
-    height: Any
-    width: Any
-    frame: tuple
-
-    def region(self):
-        """float32 [1, 4] xyxy: what of the network input is frame and not padding."""
-        corners = (self.left, self.top, self.left + self.width, self.top + self.height)
-        return ops.stack([ops.cast(value, "float32") for value in corners])[None]
+    shift: Any
+    limit: Any
 
     def to_frame(self, boxes):
-        """Boxes [B, N, 4] xyxy from pixels of the network input to those of the frame, within it."""
-        scale = ops.cast(self.scale, "float32")
-        shift = ops.stack([ops.cast(value, "float32") for value in (self.left, self.top) * 2])
-        height, width = (ops.cast(side, "float32") for side in self.frame)
-        limit = ops.stack([width, height] * 2)
-        return ops.minimum(ops.maximum((boxes - shift) / scale, 0.0), limit)
+        """Boxes [N, D, 4] xyxy from pixels of the network input to those of the frame, within it."""
+        return ops.minimum(ops.maximum((boxes - self.shift) / self.scale, 0.0), self.limit)
 
 
 def letterbox_frames(frames, imgsz: tuple[int, int]):
-    """uint8 [B, H, W, 3] RGB -> float32 [B, h, w, 3] of whole numbers 0..255, and the Placement.
+    """uint8 [B, H, W, 3] RGB -> float32 [B, h, w, 3] of whole numbers 0..255, and the Placement (N = 1).
 
     H and W may be unknown when the graph is made.
     """
     known = frames.shape[1] is not None and frames.shape[2] is not None
-    place = _placement(frames, imgsz, known)
-    if known and tuple(frames.shape[1:3]) == tuple(imgsz):
-        return ops.cast(frames, "float32"), place
-    xp = np if known else ops
-    vertical = _Axis(xp, place.frame[0], imgsz[0], place.top, place.height, place)
-    horizontal = _Axis(xp, place.frame[1], imgsz[1], place.left, place.width, place)
-    images = vertical.resample(frames, 1)
-    images = ops.floor(horizontal.resample(images, 2) + 0.5)  # half up, as OpenCV
-    rows, columns = (ops.convert_to_tensor(axis.inside) for axis in (vertical, horizontal))
-    inside = ops.logical_and(rows[:, None], columns[None, :])[None, :, :, None]
-    return ops.where(inside, images, float(PADDING)), place
-
-
-def _placement(frames, imgsz, known) -> Placement:
-    """The numbers of `yoloseg.data.letterbox`, in float64."""
     if known:
-        height, width = frames.shape[1:3]
-        scale = min(imgsz[0] / height, imgsz[1] / width)
-        new = [max(1, round(side * scale)) for side in (height, width)]
-        offsets = [(target - side) // 2 for target, side in zip(imgsz, new, strict=True)]
-        return Placement(scale, offsets[0], offsets[1], new[0], new[1], (height, width))
-    height, width = (ops.cast(side, "float64") for side in ops.shape(frames)[1:3])
-    scale = ops.minimum(imgsz[0] / height, imgsz[1] / width)
-    new = [ops.maximum(ops.round(side * scale), 1.0) for side in (height, width)]
-    offsets = [ops.floor((target - side) / 2) for target, side in zip(imgsz, new, strict=True)]
-    return Placement(scale, offsets[0], offsets[1], new[0], new[1], (height, width))
+        xp, (height, width) = np, frames.shape[1:3]
+    else:
+        xp, (height, width) = ops, (ops.cast(side, "float64") for side in ops.shape(frames)[1:3])
+    scale = xp.minimum(imgsz[0] / height, imgsz[1] / width)
+    fitted = [xp.maximum(xp.round(side * scale), 1.0) for side in (height, width)]
+    top, left = (xp.floor((target - side) / 2) for target, side in zip(imgsz, fitted, strict=True))
+    place = Placement(
+        _tensor(left, top, left + fitted[1], top + fitted[0])[None],
+        _tensor(scale)[None, None],
+        _tensor(left, top, left, top)[None, None],
+        _tensor(width, height, width, height)[None, None],
+    )
+    if known and (height, width) == tuple(imgsz):
+        return ops.cast(frames, "float32"), place
+    vanishing = xp.minimum(*(xp.round(side * scale) for side in (height, width))) < 1
+    tall, wide = (xp.where(vanishing, fitted[i] / side, scale) for i, side in enumerate((height, width)))
+    vertical = _Axis(xp, height, imgsz[0], top, fitted[0], tall)
+    horizontal = _Axis(xp, width, imgsz[1], left, fitted[1], wide)
+    images = horizontal.resample(vertical.resample(frames, 1), 2)
+    images = ops.floor(images + 0.5)  # half up, as OpenCV
+    inside = ops.cast(vertical.inside, "float32")[:, None] * ops.cast(horizontal.inside, "float32")
+    return ops.where(inside[None, :, :, None] > 0, images, float(PADDING)), place
+
+
+def _tensor(*values):
+    return ops.stack([ops.cast(value, "float32") for value in values])
 
 
 class _Axis:
-    """One axis of the frame, resampled to `cells` pixels of which `extent` from `start` on show the frame."""
+    """One axis of a frame, `size` pixels, resampled to `cells` of which `extent` from `start` on show it."""
 
-    def __init__(self, xp, size, cells: int, start, extent, place: Placement):
-        sides = [xp.round(side * place.scale) for side in place.frame]
-        vanishing = xp.minimum(*sides) < 1  # so long a frame that its short side vanishes
-        scale = xp.where(vanishing, extent / size, place.scale)
+    def __init__(self, xp, size, cells: int, start, extent, scale):
         position = xp.arange(cells, dtype="float64") - start
         self.xp, self.size = xp, size
         self.inside = xp.logical_and(position >= 0, position < extent)

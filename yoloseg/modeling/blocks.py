@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from yoloseg.modeling.batch_norm import BatchNorm
-from yoloseg.modeling.group_norm import GroupNorm
+from yoloseg.modeling.group_norm import GroupNormalization
 from yoloseg.modeling.leaky_relu import LeakyReLU
 
 # Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
@@ -95,5 +95,5 @@ def group_conv(x, filters: int, *, name: str):
     x = layers.Conv2D(
         filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
-    x = GroupNorm(groups=filters // 8, epsilon=1e-5, name=f"{name}_gn")(x)
+    x = GroupNormalization(groups=filters // 8, epsilon=1e-5, name=f"{name}_gn")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)

@@ -8,10 +8,10 @@ from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")
-class GroupNorm(layers.GroupNormalization):
+class GroupNormalization(layers.GroupNormalization):
     """Keras' GroupNormalization over the last axis of [B, H, W, C]: same variables, same values.
 
-    Keras splits the channels into a fifth axis, which LiteRT reduces slowly. Here the means of channels,
+    Keras splits the channels into a fifth axis, which is slow to reduce. Here the means of channels,
     [B, C], become means of groups by a matrix that averages; the maps keep their four axes.
     """
 

@@ -1,0 +1,93 @@
+"""`python -m yoloseg.export`: one SavedModel, LiteRT or ONNX file, frames in and instances out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from yoloseg.cli import run_command
+
+
+@dataclass
+class Options:
+    """Write one file that holds everything: letterbox, network, suppression, masks, names of classes."""
+
+    weights: Path
+    """A .keras file written by training."""
+    format: Literal["savedmodel", "litert", "onnx"]
+    """savedmodel: a folder; litert: a .tflite file; onnx: an .onnx file (opset 18)."""
+    out: Path
+    """Where it is written; must not exist."""
+    imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
+    """Network input, multiples of 32; that of the weights if not given."""
+    frame: str | None = None
+    """Frames the file takes, HxW such as 480x640; if not given any size, for litert the network's input."""
+    max_detections: int | None = None
+    """Slots of the outputs: 20 for litert, which computes a mask for each, 100 for the others."""
+    threshold: float | None = None
+    """Detections below this score are left out; by default the threshold stored in the weights."""
+    precision: Literal["float32", "float16", "dynamic-int8", "int8"] = "float32"
+    """Of litert: float16 and dynamic-int8 concern weights, int8 activations too."""
+    calibration: str | None = None
+    """Data file (or "shapes") whose first 100 training pictures give int8 its ranges."""
+    raw: bool = False
+    """litert without suppression and masks, for delegates that lack top-k and gathers."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 after an error of the user's, printed to stderr."""
+    options = tyro.cli(Options, args=argv, prog="yoloseg export")
+    return run_command(lambda: export(options))
+
+
+def export(options: Options) -> None:
+    """Runs the command. Raises YolosegError for flags, weights or data that cannot be used."""
+    from yoloseg.data.datafile import load_datasets
+    from yoloseg.errors import UsageError
+    from yoloseg.exporting import export_model
+    from yoloseg.modeling.network import load_model
+
+    frame = parse_frame(options.frame)
+    if len(options.imgsz) > 2 or any(side <= 0 or side % 32 for side in options.imgsz):
+        raise UsageError(f"--imgsz must be one or two multiples of 32, got {options.imgsz}")
+    calibration = None
+    if options.calibration is not None:
+        calibration = load_datasets(options.calibration, ("train",))["train"]
+    model = load_model(options.weights)
+    if options.imgsz:
+        model.imgsz = (options.imgsz[0], options.imgsz[-1])
+    path = export_model(
+        model,
+        options.out,
+        options.format,
+        frame=frame,
+        max_detections=options.max_detections,
+        threshold=options.threshold,
+        precision=options.precision,
+        calibration=calibration,
+        raw=options.raw,
+    )
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"written: {path}, {size:.1f} MB")
+
+
+def parse_frame(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "480x640"; None of None. Raises UsageError for anything else."""
+    from yoloseg.errors import UsageError
+
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise UsageError(f"--frame is height x width, such as 480x640, not {text!r}")
+    return int(sides[0]), int(sides[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

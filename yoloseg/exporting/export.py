@@ -1,0 +1,110 @@
+"""One call from a trained network to a file that holds everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import keras
+
+from yoloseg.errors import UsageError
+from yoloseg.exporting.graph import InstanceGraph, RawGraph
+from yoloseg.exporting.metadata import metadata
+from yoloseg.files import atomic_folder, atomic_write
+
+if TYPE_CHECKING:
+    from yoloseg.data.records import Dataset
+    from yoloseg.modeling.network import YoloSeg
+
+Format = Literal["savedmodel", "litert", "onnx"]
+Precision = Literal["float32", "float16", "dynamic-int8", "int8"]
+SUFFIXES = {"savedmodel": "", "litert": ".tflite", "onnx": ".onnx"}
+SLOTS = {"savedmodel": 100, "litert": 20, "onnx": 100}
+CALIBRATION = 100  # pictures; fewer are taken where there are fewer, but not under MINIMUM
+MINIMUM = 8
+
+
+def export_model(
+    model: YoloSeg,
+    path: str | Path,
+    format: Format,
+    *,
+    frame: tuple[int, int] | None = None,
+    max_detections: int | None = None,
+    threshold: float | None = None,
+    precision: Precision = "float32",
+    calibration: Dataset | None = None,
+    raw: bool = False,
+) -> Path:
+    """Writes one SavedModel folder, `.tflite` or `.onnx` file, whole or not at all; returns its path.
+
+    Frames uint8 [B, H, W, 3] RGB go in, instances come out: `InstanceGraph` has the outputs. Letterboxing,
+    decoding, suppression and masks are in the graph; names of classes and all numbers are in its metadata.
+
+    frame: (height, width) of the frames. Not given, a SavedModel and ONNX take any size, and LiteRT the
+    network's own. max_detections: slots of the outputs; 20 for LiteRT, which computes a mask for each of
+    them, 100 for the others. threshold: detections of a lower score are left out; by default the model's own.
+    precision: LiteRT alone has others than float32: weights in float16; weights in int8 and activations
+    rounded as they come ("dynamic-int8"); or both in int8 with ranges measured on the first 100 pictures of
+    `calibration`, where decoding, suppression and mask subnet stay in float. raw: LiteRT without suppression
+    and ROI stage (`RawGraph`).
+
+    Raises UsageError when the backend is not TensorFlow, the path exists, numbers are out of range or the
+    combination is not supported.
+    """
+    path = Path(path)
+    _check(model, path, format, frame, max_detections, threshold, precision, calibration, raw)
+    slots = max_detections or SLOTS[format]
+    threshold = model.score_threshold if threshold is None else threshold
+    if format == "litert":
+        frame = frame or tuple(model.imgsz)
+    document = metadata(
+        model, frame=frame, max_detections=slots, threshold=threshold, precision=precision, raw=raw
+    )
+    fixed = format == "litert"
+    graph = RawGraph(model, slots) if raw else InstanceGraph(model, slots, threshold, fixed=fixed)
+    if precision == "int8":
+        from yoloseg.exporting.quantize import quantized
+
+        graph.network = quantized(graph.network, calibration, CALIBRATION)
+    with (atomic_folder if format == "savedmodel" else atomic_write)(path) as aside:
+        if format == "savedmodel":
+            from yoloseg.exporting.savedmodel import write_savedmodel
+
+            write_savedmodel(graph, aside, frame, document)
+        elif format == "litert":
+            from yoloseg.exporting.litert import write_litert
+
+            write_litert(graph, aside, frame, precision, document)
+        else:
+            from yoloseg.exporting.onnx import write_onnx
+
+            write_onnx(graph, aside, frame, document)
+    return path
+
+
+def _check(model, path, format, frame, max_detections, threshold, precision, calibration, raw) -> None:
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UsageError(f"export needs the TensorFlow backend, not {backend}: unset KERAS_BACKEND")
+    if format not in SUFFIXES:
+        raise UsageError(f"format {format!r} is not one of {', '.join(SUFFIXES)}")
+    if path.suffix != SUFFIXES[format] and SUFFIXES[format]:
+        raise UsageError(f"{path}: a file of format {format} ends in {SUFFIXES[format]}")
+    if path.exists():
+        raise UsageError(f"{path} exists; remove it or name another --out")
+    if frame is not None and (len(frame) != 2 or min(frame) < 1):
+        raise UsageError(f"a frame is height and width of at least 1 pixel, not {frame}")
+    if max_detections is not None and not 1 <= max_detections <= 4 * model.candidates:
+        raise UsageError(f"max_detections must lie in 1..{4 * model.candidates}, not {max_detections}")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"the threshold must lie in 0..1, not {threshold}")
+    if format != "litert" and (precision != "float32" or raw):
+        what = "--raw" if raw else f"precision {precision}"
+        raise UsageError(f"{what} is for format litert, not {format}")
+    if (precision == "int8") != (calibration is not None):
+        raise UsageError("precision int8, and that alone, needs pictures to calibrate on: --calibration DATA")
+    if calibration is not None and len(calibration) < MINIMUM:
+        count = len(calibration)
+        raise UsageError(f"{calibration.name}: {count} pictures are too few to calibrate on; give {MINIMUM}")
+

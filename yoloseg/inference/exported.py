@@ -1,0 +1,165 @@
+"""Exported files as Finders: AP and pictures come from the file itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from yoloseg.data.letterbox import letterbox, letterbox_region
+from yoloseg.errors import UsageError, WeightsError
+from yoloseg.inference.finder import Found, boxes_in_picture
+
+FORMAT_VERSION = 1
+
+
+class ExportedFile:
+    """What a file says of itself, and `find`; the runtimes below only run frames.
+
+    document: the file's metadata. Pictures go in as they are, one at a time.
+    """
+
+    def __init__(self, path: Path, document: dict):
+        if document.get("format") != "yoloseg" or document.get("format_version") != FORMAT_VERSION:
+            raise WeightsError(
+                f"{path}: holds no metadata of yoloseg that this version reads; export the network anew"
+            )
+        if document.get("raw"):
+            raise WeightsError(f"{path}: is a raw file, without suppression and masks; see export/README.md")
+        self.path = path
+        self.document = document
+        self.classes = tuple(document["classes"])
+        self.imgsz = tuple(document["input"]["imgsz"])
+        self.frame = tuple(document["input"]["frame"]) if document["input"]["frame"] else None
+        self.score_threshold = float(document["score_threshold"])
+        self.max_detections = int(document["max_detections"])
+
+    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """picture: uint8 [H, W, 3] RGB -> the file's outputs, boxes in pixels of the picture."""
+        raise NotImplementedError
+
+    def check(self, picture: np.ndarray) -> None:
+        """Raises UsageError for a picture of another size than the file's frames."""
+        if self.frame not in (None, picture.shape[:2]):
+            height, width = self.frame
+            raise UsageError(
+                f"{self.path} takes frames of {height} x {width} pixels (height x width), not "
+                f"{picture.shape[0]} x {picture.shape[1]}; export without --frame for any size"
+            )
+
+    def find(
+        self, pictures: Sequence[np.ndarray], score_threshold: float, max_detections: int
+    ) -> list[Found]:
+        """As Finder says. The file keeps no detection under its own threshold and no more than its own
+        `max_detections`."""
+        return [self._find(picture, score_threshold, max_detections) for picture in pictures]
+
+    def _find(self, picture, score_threshold, max_detections) -> Found:
+        found = self.run(picture)
+        scores = found["scores"][0][: int(found["num_detections"][0])]
+        count = min(int((scores >= score_threshold).sum()), max_detections)
+        return Found(
+            found["boxes"][0][:count],
+            scores[:count],
+            found["classes"][0][:count].astype(int),
+            found["masks"][0][:count],
+        )
+
+
+class SavedModelFile(ExportedFile):
+    """A SavedModel folder, run by TensorFlow."""
+
+    def __init__(self, path: Path):
+        path = Path(path)
+        try:
+            document = json.loads((path / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path}: is no SavedModel that yoloseg exported: {error}") from error
+        super().__init__(path, document)
+        import tensorflow as tf
+
+        try:
+            self._model = tf.saved_model.load(str(path))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise WeightsError(f"{path}: TensorFlow cannot load it: {error}") from error
+        self._function = self._model.signatures["serving_default"]
+
+    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        self.check(picture)
+        return {name: value.numpy() for name, value in self._function(frames=picture[None]).items()}
+
+
+class LiteRTFile(ExportedFile):
+    """A `.tflite` file, run by ai-edge-litert. threads: all cores if not given.
+
+    Pictures of another size than its frames are letterboxed outside, for its second signature.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None):
+        path = Path(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                document = json.loads(archive.read("metadata.json"))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"{path}: is no .tflite file that yoloseg exported: {error}") from error
+        super().__init__(path, document)
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise UsageError(f"{path} needs ai-edge-litert: pip install 'yoloseg[litert]'") from error
+
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
+            self._runner = cache(self._interpreter.get_signature_runner)
+        except (ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path}: LiteRT cannot load it: {error}") from error
+
+    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        if self.frame == picture.shape[:2]:
+            return self._runner("serving_default")(frames=picture[None])
+        height, width = picture.shape[:2]
+        region = np.array([letterbox_region(height, width, self.imgsz)], np.float32)
+        found = self._runner("letterboxed")(images=letterbox(picture, self.imgsz)[None], region=region)
+        boxes = boxes_in_picture(found["boxes"][0], height, width, self.imgsz)
+        return found | {"boxes": boxes[None]}
+
+
+class OnnxFile(ExportedFile):
+    """An `.onnx` file, run by onnxruntime on the CPU. threads: all cores if not given."""
+
+    def __init__(self, path: Path, threads: int | None = None):
+        path = Path(path)
+        if not path.is_file():
+            raise WeightsError(f"{path}: there is no such weights file")
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UsageError(f"{path} needs onnxruntime: pip install 'yoloseg[onnx]'") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            document = json.loads(self._session.get_modelmeta().custom_metadata_map.get("yoloseg", "{}"))
+        except Exception as error:  # onnxruntime's errors have no common base but this
+            raise WeightsError(f"{path}: onnxruntime cannot load it: {error}") from error
+        super().__init__(path, document)
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        self.check(picture)
+        return dict(zip(self._names, self._session.run(None, {"frames": picture[None]}), strict=True))
+
+
+def load_exported(path: str | Path) -> ExportedFile | None:
+    """The exported file at `path`; None where its kind is none of these (a `.keras` file, say)."""
+    path = Path(path)
+    if path.is_dir():
+        return SavedModelFile(path)
+    return {".tflite": LiteRTFile, ".onnx": OnnxFile}.get(path.suffix, lambda _: None)(path)
