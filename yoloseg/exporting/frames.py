@@ -18,8 +18,8 @@ from yoloseg.data.letterbox import PADDING
 @dataclass(frozen=True)
 class Placement:
     """Where N frames lie in the network input, float32 tensors. region: [N, 4] xyxy, what of the input is
-    frame and not padding. scale: [N, 1, 1], input pixels for a frame pixel. shift: [N, 1, 4], left, top, left,
-    top of the frame. limit: [N, 1, 4], width, height, width, height of the frame in its own pixels."""
+    frame and not padding. scale: [N, 1, 1], input pixels for a frame pixel. shift: [N, 1, 4], left and top of
+    the frame, twice. limit: [N, 1, 4], width and height of the frame in its own pixels, twice."""
 
     region: Any
     scale: Any
