@@ -6,8 +6,7 @@ area it covers where the frame shrinks, two neighbours where it grows. Each axis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -15,8 +14,7 @@ from keras import ops
 from yoloseg.data.letterbox import PADDING
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """Where N frames lie in the network input, float32 tensors. region: [N, 4] xyxy, what of the input is
     frame and not padding. scale: [N, 1, 1], input pixels for a frame pixel. shift: [N, 1, 4], left and top of
     the frame, twice. limit: [N, 1, 4], width and height of the frame in its own pixels, twice."""

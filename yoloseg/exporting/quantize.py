@@ -1,9 +1,9 @@
 """The dense network in int8: ranges measured on pictures, written into the graph for LiteRT's converter.
 
-The converter makes an operator int8 where fake quantisation stands on its inputs and outputs, and leaves the
-rest as it is (Jacob et al., arXiv 1712.05877, section 3). Here it stands on every map of the network up to the
-features that the heads read; heads, decoding, suppression and mask subnet see float32 again, so that no box
-is rounded to a 255th of the picture.
+The converter makes an operator int8 where fake quantisation stands on its inputs and outputs, and leaves
+the rest as it is (Jacob et al., arXiv 1712.05877, section 3). Here it stands on every map of the network up
+to the features that the heads read; heads, decoding, suppression and mask subnet see float32 again, so that
+no box is rounded to a 255th of the picture.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def quantized(network: keras.Model, calibration: Dataset, count: int) -> keras.M
 
 
 def measure(network: keras.Model, calibration: Dataset, count: int) -> dict[str, tuple[float, float]]:
-    """Layer name -> (low, high) of its output, low <= 0 <= high; inputs of a concatenation share one range."""
+    """Layer name -> (low, high) of its output, low <= 0 <= high; what is concatenated shares one range."""
     inner = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
     observer = keras.Model(network.input, [layer.output for layer in inner])
     extremes = []

@@ -1,0 +1,77 @@
+"""Runs an .onnx file that yoloseg exported on a picture or a video; needs onnxruntime, numpy, OpenCV.
+
+    python run_onnx.py FILE.onnx photo.jpg drawn.jpg
+    python run_onnx.py FILE.onnx clip.mp4 drawn.mp4
+"""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+
+def load(path):
+    """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    document = json.loads(session.get_modelmeta().custom_metadata_map["yoloseg"])
+    outputs = [output.name for output in session.get_outputs()]
+
+    def detect(frame):
+        values = session.run(None, {"frames": frame[None]})
+        found = {name: value[0] for name, value in zip(outputs, values, strict=True)}
+        count = int(found.pop("num_detections"))
+        return {name: value[:count] for name, value in found.items()}
+
+    return detect, document["classes"]
+
+
+def draw(frame, found, names):
+    """Paints masks, boxes, names and scores into frame, uint8 [H, W, 3] BGR."""
+    instances = zip(found["boxes"], found["scores"], found["classes"], found["masks"], strict=True)
+    for box, score, kind, mask in instances:
+        (x0, y0, x1, y1), cells = box.tolist(), mask.shape[0]
+        across, down = (x1 - x0) / cells, (y1 - y0) / cells  # pixels of the frame a cell of the mask
+        place = np.array([[across, 0, x0 + across / 2 - 0.5], [0, down, y0 + down / 2 - 0.5]])
+        area = cv2.warpAffine(mask, place, frame.shape[1::-1], flags=cv2.INTER_LINEAR) >= 0.5
+        colour = np.random.default_rng(int(kind)).integers(64, 256, 3)
+        frame[area] = frame[area] // 2 + (colour // 2).astype(np.uint8)
+        corners = [(round(x0), round(y0)), (round(x1), round(y1))]
+        cv2.rectangle(frame, *corners, colour.tolist(), 2)
+        text, at = f"{names[int(kind)]} {score:.2f}", (corners[0][0], max(corners[0][1] - 4, 12))
+        cv2.putText(frame, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour.tolist(), 1)
+
+
+def main(weights, source, target):
+    detect, names = load(weights)
+    frame = cv2.imread(source)
+    if frame is not None:
+        found = detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        draw(frame, found, names)
+        cv2.imwrite(target, frame)
+        for kind, score in zip(found["classes"], found["scores"], strict=True):
+            print(f"{names[int(kind)]} {score:.3f}")
+        return
+    video, writer, count = cv2.VideoCapture(source), None, 0
+    if not video.isOpened():
+        sys.exit(f"{source} is neither a picture nor a video")
+    while True:
+        ok, frame = video.read()
+        if not ok:
+            break
+        draw(frame, detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), names)
+        if writer is None:
+            fps = video.get(cv2.CAP_PROP_FPS) or 25
+            writer = cv2.VideoWriter(target, cv2.VideoWriter_fourcc(*"mp4v"), fps, frame.shape[1::-1])
+        writer.write(frame)
+        count += 1
+    if writer is not None:
+        writer.release()
+    print(f"{count} frames")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
