@@ -100,6 +100,13 @@ def test_pairwise_iou_of_a_batch():
     np.testing.assert_allclose(found[:, [0, 1], [0, 1]], 1, atol=1e-6)
 
 
+def test_anchors_at_are_rows_of_the_table():
+    anchors = [(10.0, 20.0), (30.0, 5.0), (7.0, 7.0)]
+    table = b.anchor_boxes(anchors, 8, 5, 7)
+    index = np.random.default_rng(0).integers(0, len(table), (2, 40))
+    np.testing.assert_array_equal(to_numpy(b.anchors_at(index, anchors, 8, 7)), table[index])
+
+
 def test_clip_boxes():
     found = to_numpy(b.clip_boxes(array([[-5, -6, 700, 300], [10, 20, 30, 40]]), array([[0, 0, 600, 200]])))
     np.testing.assert_array_equal(found, [[0, 0, 600, 200], [10, 20, 30, 40]])

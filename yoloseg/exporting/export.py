@@ -64,9 +64,9 @@ def export_model(
     fixed = format == "litert"
     graph = RawGraph(model, slots) if raw else InstanceGraph(model, slots, threshold, fixed=fixed)
     if precision == "int8":
-        from yoloseg.exporting.quantize import quantized
+        from yoloseg.exporting.quantize import quantize
 
-        graph.network = quantized(graph.network, calibration, CALIBRATION)
+        quantize(graph, calibration, CALIBRATION)
     with (atomic_folder if format == "savedmodel" else atomic_write)(path) as aside:
         if format == "savedmodel":
             from yoloseg.exporting.savedmodel import write_savedmodel

@@ -7,8 +7,9 @@ from keras import ops
 
 from yoloseg.exporting.fold import folded
 from yoloseg.exporting.frames import Placement, letterbox_frames
-from yoloseg.modeling.architecture import LEVELS
+from yoloseg.modeling.architecture import LEVELS, STRIDES
 from yoloseg.modeling.network import YoloSeg
+from yoloseg.modeling.roi_align import adaptive_feature_pooling
 
 
 class InstanceGraph:
@@ -25,6 +26,7 @@ class InstanceGraph:
     def __init__(self, model: YoloSeg, max_detections: int, threshold: float, *, fixed: bool = False):
         self.model = model
         self.network = folded(model.network, model.imgsz)
+        self.mask_subnet = model.mask_subnet
         self.max_detections = max_detections
         self.threshold = max(threshold, 1e-9)
         self.fixed = fixed
@@ -57,10 +59,11 @@ class InstanceGraph:
         }
 
     def _masks(self, embeddings, boxes, count):
+        slots = self.max_detections if self.fixed else ops.maximum(ops.max(count), 1)
+        cuts = adaptive_feature_pooling(embeddings, boxes[:, :slots], STRIDES)
+        masks = ops.sigmoid(ops.reshape(self.mask_subnet(cuts), (-1, slots, 28, 28)))
         if self.fixed:
-            return ops.sigmoid(self.model.mask_logits(embeddings, boxes))
-        slots = ops.maximum(ops.max(count), 1)
-        masks = ops.sigmoid(self.model.mask_logits(embeddings, boxes[:, :slots]))
+            return masks
         return ops.pad(masks, ((0, 0), (0, self.max_detections - slots), (0, 0), (0, 0)))
 
 

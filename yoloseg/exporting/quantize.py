@@ -1,12 +1,14 @@
-"""The dense network in int8: ranges measured on pictures, written into the graph for LiteRT's converter.
+"""Network and mask subnet in int8: ranges measured on pictures, written into the graph for the converter.
 
-The converter makes an operator int8 where fake quantisation stands on its inputs and outputs, and leaves
-the rest as it is (Jacob et al., arXiv 1712.05877, section 3). Here it stands on every map of the network up
-to the features that the heads read; heads, decoding, suppression and mask subnet see float32 again, so that
-no box is rounded to a 255th of the picture.
+LiteRT's converter makes an operator int8 where fake quantisation stands on its inputs and outputs, and leaves
+the rest as it is (Jacob et al., arXiv 1712.05877, section 3). Here it stands on the maps and kernels of all
+convolutions but the last ones. Logits, decoding, suppression, ROIAlign and GroupNorm see float32, so that no
+box is rounded to a 255th of the picture.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,9 +17,15 @@ from keras import layers
 
 from yoloseg.data.letterbox import letterbox
 from yoloseg.data.records import Dataset
+from yoloseg.exporting.graph import InstanceGraph
+from yoloseg.modeling.architecture import LEVELS, STRIDES
+from yoloseg.modeling.group_norm import GroupNormalization
+from yoloseg.modeling.roi_align import adaptive_feature_pooling
 
+ROIS = 20  # proposals of a picture that the mask subnet is measured on
 SAME_RANGE = (layers.MaxPooling2D, layers.UpSampling2D, layers.ZeroPadding2D)
-FLOAT = ("_boxes", "_objectness", "_classes")  # the heads' last convolutions
+FLOAT = (GroupNormalization, layers.Conv2DTranspose, layers.Reshape, layers.Flatten, layers.Dense)
+LOGITS = ("_boxes", "_objectness", "_classes", "_logits")  # endings of names
 
 
 class FakeQuant(layers.Layer):
@@ -44,60 +52,80 @@ class FakeQuantConv2D(layers.Conv2D):
         return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
 
 
-def quantized(network: keras.Model, calibration: Dataset, count: int) -> keras.Model:
-    """A network that computes what int8 will, from one of `folded`.
+def quantize(graph: InstanceGraph, calibration: Dataset, count: int) -> None:
+    """Exchanges the graph's network and mask subnet for models that compute what int8 will.
 
-    calibration: its first `count` pictures, letterboxed, give each map its range: the mean over pictures of
-    their least and their largest value, which single outliers move little.
+    calibration: its first `count` pictures, letterboxed, and the best proposals in them give every map its
+    range: the mean over pictures of their least and their largest value, which single outliers move little.
     """
-    ranges = measure(network, calibration, count)
-    quantizers = {}
+    images, cuts = [], []
+    for index in range(min(count, len(calibration))):
+        image = letterbox(calibration.read_image(index), graph.model.imgsz)[None]
+        outputs = graph.network(image.astype(np.float32), training=False)
+        boxes = graph.model.propose(outputs, ROIS)["boxes"]
+        embeddings = [outputs[level]["embedding"] for level in LEVELS]
+        images.append(image)
+        cuts.append([cut.numpy() for cut in adaptive_feature_pooling(embeddings, boxes, STRIDES)])
+    graph.network = quantized(graph.network, images)
+    graph.mask_subnet = quantized(graph.mask_subnet, cuts)
 
-    def quantize(tensor, name):
-        if name not in quantizers:
-            quantizers[name] = FakeQuant(*ranges[name], name=f"{name}_quant")
-        return quantizers[name](tensor)
+
+def quantized(model: keras.Model, samples: Sequence) -> keras.Model:
+    """A functional model of convolutions, with maps and kernels rounded to 8 bits.
+
+    samples: what goes into `model`, one call each; they give the ranges. In it, GroupNorm, transposed and
+    last convolutions compute in float.
+    """
+    ranges = measure(model, samples)
+
+    def rounded(tensor, name):
+        return FakeQuant(*ranges[name], name=f"{name}_quant")(tensor)
 
     def clone(layer):
-        if isinstance(layer, layers.Conv2D) and not layer.name.endswith(FLOAT):
-            return FakeQuantConv2D.from_config(layer.get_config())
-        return type(layer).from_config(layer.get_config())
+        config = layer.get_config()
+        if type(layer) is layers.Conv2D and not layer.name.endswith(LOGITS):
+            return FakeQuantConv2D.from_config(config | {"use_bias": True})
+        return type(layer).from_config(config)
 
     def call(layer, *inputs, **_):
+        if isinstance(layer, FakeQuantConv2D):
+            source = inputs[0]._keras_history.operation
+            if isinstance(source, layers.InputLayer):
+                inputs = [rounded(inputs[0], source.name)]
         outputs = layer(*inputs)
-        if isinstance(layer, SAME_RANGE) or layer.name.endswith(FLOAT):
+        if isinstance(layer, SAME_RANGE + FLOAT) or layer.name.endswith(LOGITS):
             return outputs
-        return quantize(outputs, layer.name)
+        return rounded(outputs, layer.name)
 
-    image = keras.Input(network.input.shape[1:], name="image")
-    new = keras.models.clone_model(network, image, clone, call)
-    new.set_weights(network.get_weights())
+    new = keras.models.clone_model(model, None, clone, call)
+    for layer in model.layers:
+        copy, weights = new.get_layer(layer.name), layer.get_weights()
+        if isinstance(copy, FakeQuantConv2D) and len(weights) == 1:
+            weights.append(np.zeros(weights[0].shape[-1], np.float32))
+        copy.set_weights(weights)
     return new
 
 
-def measure(network: keras.Model, calibration: Dataset, count: int) -> dict[str, tuple[float, float]]:
+def measure(model: keras.Model, samples: Sequence) -> dict[str, tuple[float, float]]:
     """Layer name -> (low, high) of its output, low <= 0 <= high; what is concatenated shares one range."""
-    inner = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
-    observer = keras.Model(network.input, [layer.output for layer in inner])
+    observer = keras.Model(model.input, [layer.output for layer in model.layers])
     extremes = []
-    for index in range(min(count, len(calibration))):
-        image = letterbox(calibration.read_image(index), network.input.shape[1:3])
-        maps = observer(image[None].astype(np.float32), training=False)
+    for sample in samples:
+        maps = observer(sample, training=False)
         extremes.append([(float(tf.reduce_min(m)), float(tf.reduce_max(m))) for m in maps])
     low, high = np.moveaxis(np.mean(extremes, axis=0), 1, 0)
     ranges = {
         layer.name: (min(float(a), 0.0), max(float(b), 1e-3))
-        for layer, a, b in zip(inner, low, high, strict=True)
+        for layer, a, b in zip(model.layers, low, high, strict=True)
     }
-    for layer in reversed(inner):
+    for layer in reversed(model.layers):
         if isinstance(layer, layers.Concatenate):
-            parts = [origin(tensor) for tensor in layer.input]
-            for name in parts:
-                ranges[name] = ranges[layer.name]
+            for tensor in layer.input:
+                ranges[_origin(tensor)] = ranges[layer.name]
     return ranges
 
 
-def origin(tensor) -> str:
+def _origin(tensor) -> str:
     """The name of the layer whose range a tensor has."""
     layer = tensor._keras_history.operation
     while isinstance(layer, SAME_RANGE):

@@ -25,6 +25,18 @@ def anchor_boxes(anchors, stride: int, height: int, width: int) -> np.ndarray:
     return boxes.reshape(-1, 4).astype(np.float32)
 
 
+def anchors_at(index, anchors, stride: int, width: int):
+    """Rows `index` of `anchor_boxes`, computed: exported files need not hold the table.
+
+    index: int [...] of cells x anchors. anchors: [A, 2]; width: cells of a row. Returns float32 [..., 4].
+    """
+    count = len(anchors)
+    cell = index // count
+    column, row = ops.cast(cell % width, "float32"), ops.cast(cell // width, "float32")
+    sides = ops.take(np.asarray(anchors, np.float32), index % count, axis=0)
+    return ops.concatenate([(column[..., None] + 0.5) * stride, (row[..., None] + 0.5) * stride, sides], -1)
+
+
 def encode(boxes, anchors):
     """Deltas (x - x_a) / w_a, (y - y_a) / h_a, log(w / w_a), log(h / h_a).
 

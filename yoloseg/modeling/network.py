@@ -17,7 +17,7 @@ from keras import ops
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.files import atomic_write
 from yoloseg.modeling.architecture import LEVELS, STRIDES, build_mask_subnet, build_network
-from yoloseg.modeling.boxes import anchor_boxes, clip_boxes, decode
+from yoloseg.modeling.boxes import anchor_boxes, anchors_at, clip_boxes, decode
 from yoloseg.modeling.nms import suppress, top
 from yoloseg.modeling.roi_align import adaptive_feature_pooling
 from yoloseg.modeling.sizes import SIZES
@@ -97,32 +97,34 @@ class YoloSeg(keras.Model):
         [B, 4] xyxy in pixels: what of the network input is picture and not padding; all of it if not given.
         Inconsistent boxes (a side under 5e-4 of the input, aspect beyond 1e-3) get score 0.
         """
-        anchors = self.level_anchors(level, outputs)
-        per_cell = len(self.anchors[0])
-        scores = ops.sigmoid(ops.reshape(outputs[level]["objectness"], (-1, len(anchors))))
+        number, per_cell = LEVELS.index(level), len(self.anchors[0])
+        rows, columns = outputs[level]["boxes"].shape[1:3]
+        total = rows * columns * per_cell
+        scores = ops.sigmoid(ops.reshape(outputs[level]["objectness"], (-1, total)))
         logits = self.class_logits(level, outputs)
         if logits is None:
-            scores, index = ops.top_k(scores, min(count, len(anchors)))
+            scores, index = ops.top_k(scores, min(count, total))
             classes = ops.zeros_like(index, dtype="int32")
         else:
             probability = ops.max(ops.softmax(logits, axis=-1), axis=-1)
             if not self.classes_per_anchor:
                 probability = ops.repeat(probability, per_cell, 1)
-            scores, index = ops.top_k(scores * probability, min(count, len(anchors)))
+            scores, index = ops.top_k(scores * probability, min(count, total))
             row = index if self.classes_per_anchor else index // per_cell
             logits = ops.take_along_axis(logits, row[..., None], axis=1)
             classes = ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")  # Keras' argmax does not export
-        deltas = ops.reshape(outputs[level]["boxes"], (-1, len(anchors), 4))
+        deltas = ops.reshape(outputs[level]["boxes"], (-1, total, 4))
         deltas = ops.take_along_axis(deltas, index[..., None], axis=1)
         height, width = outputs[LEVELS[0]]["boxes"].shape[1:3]
         height, width = height * STRIDES[0], width * STRIDES[0]
         if regions is None:
             regions = np.array([[0, 0, width, height]], np.float32)
-        boxes = clip_boxes(decode(deltas, ops.take(anchors, index, axis=0)), regions[:, None])
+        anchors = anchors_at(index, self.anchors[number], STRIDES[number], columns)
+        boxes = clip_boxes(decode(deltas, anchors), regions[:, None])
         sides = boxes[..., 2:] - boxes[..., :2]
         small, large = ops.min(sides, axis=-1), ops.max(sides, axis=-1)
         consistent = ops.logical_and(small >= 5e-4 * min(height, width), small >= 1e-3 * large)
-        levels = ops.zeros_like(classes) + LEVELS.index(level)
+        levels = ops.zeros_like(classes) + number
         scores = scores * ops.cast(consistent, "float32")
         return top({"scores": scores, "boxes": boxes, "classes": classes, "levels": levels}, count)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from keras import ops
 
 from yoloseg.modeling.boxes import pairwise_iou
@@ -19,7 +20,8 @@ def suppress(boxes, scores, iou_threshold: float):
     rounds, at most N.
     """
     count = boxes.shape[1]
-    position = ops.arange(count)
+    # 0 x scores: otherwise converters store the table of all pairs, N x N, in the file
+    position = np.arange(count, dtype="float32") + 0.0 * ops.cast(scores[0], "float32")
     before = position[None, :] < position[:, None]                      # [i, j]: j comes before i
     conflict = ops.logical_and(pairwise_iou(boxes, boxes) > iou_threshold, before)
     conflict = ops.cast(conflict, "float32")
