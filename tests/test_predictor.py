@@ -14,7 +14,7 @@ import yoloseg
 from yoloseg import predict
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.errors import DataError, UsageError
-from yoloseg.inference import finder as finder_module
+from yoloseg.inference import keras_finder as finder_module
 from yoloseg.inference.predictor import Predictor
 
 IMGSZ = (96, 128)

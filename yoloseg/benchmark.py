@@ -1,4 +1,4 @@
-"""`python -m yoloseg.benchmark`: times every part of prediction, or of training, on this machine."""
+"""`python -m yoloseg.benchmark`: times prediction, exported files or training on this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from yoloseg.cli import run_command
 
 @dataclass
 class Options:
-    """Time every part of prediction for one picture, or with --train the training step, on this machine."""
+    """Time every part of prediction for one picture; several weights or exported files side by side; or, with
+    --train, the training step."""
 
-    weights: Path | None = None
-    """A .keras file written by training; if not given, random weights of --size."""
+    weights: tuple[Path, ...] = ()
+    """One .keras file: its parts; several files, or an exported one: a table. Random weights of --size if
+    not given."""
     size: Literal["n", "s", "m", "l"] = "n"
     """Size of the network with random weights."""
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
@@ -34,8 +36,12 @@ class Options:
     """Times each part is run, or steps of training."""
     train: bool = False
     """Time training instead of prediction."""
-    data: str = "shapes"
-    """Data file for --train."""
+    data: str | None = None
+    """Data file or "shapes": for --train (shapes if not given); measures the AP of each file of --weights."""
+    split: str = "val"
+    """Which split of the data AP is measured on."""
+    out: Path | None = None
+    """Folder for the table (benchmark.md) and a plot of AP against latency."""
     batch: int = 8
     """Pictures a step, for --train."""
     workers: int = 2
@@ -58,6 +64,12 @@ def benchmark(options: Options) -> None:
             raise UsageError(f"--{name} must be at least 1, got {value}")
     if options.masks > 100:
         raise UsageError(f"--masks must be at most 100, as many as are kept, got {options.masks}")
+    for path in options.weights:
+        if not path.exists():
+            raise UsageError(f"--weights {path}: there is no such file")
+    several = len(options.weights) > 1 or any(path.suffix != ".keras" for path in options.weights)
+    if not options.train and (several or (options.weights and options.data)):
+        return _compare(options)
     threads = options.threads or (os.cpu_count() or 1 if options.train else 1)
     set_threads(threads)
     imgsz = (options.imgsz[0], options.imgsz[-1]) if options.imgsz else None
@@ -69,8 +81,8 @@ def benchmark(options: Options) -> None:
         print_training(
             time_training(
                 options.size,
-                options.weights,
-                options.data,
+                options.weights[0] if options.weights else None,
+                options.data or "shapes",
                 imgsz or (416, 416),
                 options.batch,
                 options.workers,
@@ -90,11 +102,29 @@ def benchmark(options: Options) -> None:
     from yoloseg.modeling.network import load_model
 
     picture = rendered_picture() if options.source is None else read_image(options.source)
-    if options.weights is None:
+    if not options.weights:
         model = untrained_network(options.size, imgsz or (416, 416), picture)
     else:
-        model = resized_input(load_model(options.weights), imgsz)
+        model = resized_input(load_model(options.weights[0]), imgsz)
     print_prediction(time_prediction(model, picture, options.masks, options.repeats), threads)
+
+
+def _compare(options: Options) -> None:
+    """The table of --weights; each file is measured with one thread and with two."""
+    from yoloseg.data.images import read_image
+    from yoloseg.inference.benchmark import rendered_picture
+    from yoloseg.inference.file_benchmark import save_report, table, time_file
+
+    picture = rendered_picture() if options.source is None else read_image(options.source)
+    times = []
+    for path in options.weights:
+        times.append(time_file(path, picture, options.repeats, options.data, options.split))
+        print(f"{path}: done", file=sys.stderr)
+    print(f"one {picture.shape[1]} x {picture.shape[0]} picture, {options.repeats} times")
+    print(table(times), end="")
+    if options.out is not None:
+        save_report(options.out, times)
+        print(f"written to {options.out}")
 
 
 def set_threads(threads: int) -> None:

@@ -18,7 +18,7 @@ from yoloseg.evaluation.accumulator import DetectionAccumulator
 from yoloseg.evaluation.best_f1 import best_f1
 from yoloseg.evaluation.coco_metrics import Scores, score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
-from yoloseg.inference.finder import Finder, Found, KerasFinder, finder_of
+from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def evaluate_in_detail(
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
-    finder = KerasFinder(model, batch_size, detector) if detector else finder_of(model, batch_size)
+    finder = finder_of(model, batch_size)
+    if detector is not None:
+        finder.detector = detector
     class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
     found = DetectionAccumulator(dataset.category_ids)

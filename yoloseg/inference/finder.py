@@ -1,4 +1,7 @@
-"""Pictures of any size -> instances in their own pixels, computed by Keras or by an exported file."""
+"""Pictures of any size -> instances in their own pixels, computed by Keras or by an exported file.
+
+Nothing here imports Keras: exported files run without it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from yoloseg.data.letterbox import PADDING, invert, letterbox, letterbox_matrix, letterbox_region
-from yoloseg.modeling.detector import Detector
+from yoloseg.data.letterbox import invert, letterbox_matrix
 
 if TYPE_CHECKING:
     from yoloseg.modeling.network import YoloSeg
@@ -48,50 +50,6 @@ class Finder(Protocol):
         """
 
 
-class KerasFinder:
-    """A YoloSeg model as a Finder. Weights are read at every call: a model in training can be watched.
-
-    batch_size: pictures that go through the network at a time; fewer are filled up with grey, so that there
-    is one shape to compile. detector: used in place of one made for `model`.
-    """
-
-    def __init__(self, model: YoloSeg, batch_size: int = 1, detector: Detector | None = None):
-        self.classes = tuple(model.classes)
-        self.imgsz = tuple(model.imgsz)
-        self.score_threshold = float(model.score_threshold)
-        self.batch_size = batch_size
-        self.detector = detector or Detector(model)
-
-    def find(
-        self, pictures: Sequence[np.ndarray], score_threshold: float, max_detections: int
-    ) -> list[Found]:
-        """As Finder says."""
-        found = []
-        for start in range(0, len(pictures), self.batch_size):
-            found += self._batch(pictures[start : start + self.batch_size], score_threshold, max_detections)
-        return found
-
-    def _batch(self, pictures, score_threshold, max_detections) -> list[Found]:
-        images = np.full((self.batch_size, *self.imgsz, 3), PADDING, np.uint8)
-        regions = np.zeros((self.batch_size, 4), np.float32)
-        for slot, picture in enumerate(pictures):
-            images[slot] = letterbox(picture, self.imgsz)
-            regions[slot] = letterbox_region(*picture.shape[:2], self.imgsz)
-        detections = self.detector.detect(images, score_threshold, max_detections, regions)
-        found = []
-        for slot, picture in enumerate(pictures):
-            count = int(detections["count"][slot])
-            found.append(
-                Found(
-                    boxes_in_picture(detections["boxes"][slot][:count], *picture.shape[:2], self.imgsz),
-                    detections["scores"][slot][:count],
-                    detections["classes"][slot][:count].astype(int),
-                    detections["masks"][slot],
-                )
-            )
-        return found
-
-
 def boxes_in_picture(boxes: np.ndarray, height: int, width: int, imgsz: tuple[int, int]) -> np.ndarray:
     """boxes [N, 4] xyxy in pixels of a letterboxed network input -> float32 [N, 4] in pixels of the picture,
     which is height x width; within it."""
@@ -103,4 +61,8 @@ def boxes_in_picture(boxes: np.ndarray, height: int, width: int, imgsz: tuple[in
 
 def finder_of(model: YoloSeg | Finder, batch_size: int = 1) -> Finder:
     """The model itself where it finds instances, a KerasFinder around it otherwise."""
-    return model if hasattr(model, "find") else KerasFinder(model, batch_size)
+    if hasattr(model, "find"):
+        return model
+    from yoloseg.inference.keras_finder import KerasFinder
+
+    return KerasFinder(model, batch_size)
