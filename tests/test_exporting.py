@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,16 +13,20 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.core.protobuf import saved_model_pb2
 
 import yoloseg
 from yoloseg import export
 from yoloseg.data.letterbox import letterbox, letterbox_region
+from yoloseg.data.records import Dataset, Record
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.exporting import export_model
 from yoloseg.exporting.fold import folded
 from yoloseg.exporting.frames import letterbox_frames
+from yoloseg.exporting.graph import RawGraph
+from yoloseg.exporting.quantize import quantize
 from yoloseg.inference.benchmark import rendered_picture, untrained_network
 from yoloseg.modeling.network import save_model
 
@@ -32,8 +37,9 @@ EXPORT = Path(__file__).parents[1] / "export"
 # What LiteRT may hold: operators that every build of the runtime has.
 BUILTIN = {
     "ABS", "ADD", "BATCH_MATMUL", "BROADCAST_TO", "CAST", "CONCATENATION", "CONV_2D", "DIV", "EXP", "FLOOR",
-    "FLOOR_DIV", "FULLY_CONNECTED", "GATHER", "GATHER_ND", "GREATER", "GREATER_EQUAL", "LEAKY_RELU", "LESS",
-    "LOGICAL_AND", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "NEG", "NOT_EQUAL", "PACK",
+    "FLOOR_DIV", "FLOOR_MOD", "FULLY_CONNECTED", "GATHER", "GATHER_ND", "GREATER", "LEAKY_RELU",
+    "GREATER_EQUAL", "LESS", "LOGICAL_AND", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "NEG",
+    "NOT_EQUAL", "PACK",
     "PAD", "RANGE", "REDUCE_ANY", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR",
     "RSQRT", "SELECT", "SELECT_V2", "SHAPE", "SOFTMAX", "SQUARE", "SQUARED_DIFFERENCE", "SQUEEZE",
     "STRIDED_SLICE", "SUB", "SUM", "TILE", "TOPK_V2", "TRANSPOSE", "TRANSPOSE_CONV", "WHILE", "DEQUANTIZE",
@@ -63,6 +69,19 @@ def files(model, tmp_path_factory):
     return made
 
 
+def operators(path):
+    """(name, types of its inputs) of every operator in every subgraph of a .tflite file."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    codes = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]
+    return [
+        (codes[operator.opcodeIndex], [types[graph.tensors[i].type] for i in operator.inputs if i >= 0])
+        for graph in model.subgraphs
+        for operator in graph.operators
+    ]
+
+
 def same_instances(found, expected):
     """Within what float32 files promise. The masks of random weights are all near 0.5: no IoU to hold."""
     assert len(found) == len(expected)
@@ -90,11 +109,38 @@ def test_files_find_what_keras_finds(name, model, files):
     assert len(yoloseg.Predictor(loaded, score_threshold=1.0).predict_image(PICTURE)) == 0
 
 
+def test_raw_files_find_the_same_with_numpy_between(model, tmp_path):
+    path = export_model(model, tmp_path / "raw.tflite", "litert", max_detections=SLOTS, raw=True)
+    names = {name for name, _ in operators(path)}
+    assert not names & {"TOPK_V2", "GATHER", "GATHER_ND", "WHILE", "BATCH_MATMUL"}
+    expected = yoloseg.Predictor(model, max_detections=SLOTS).predict_image(PICTURE)
+    same_instances(yoloseg.Predictor(yoloseg.load(path)).predict_image(PICTURE), expected)
+
+
+def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
+    pictures = [np.roll(PICTURE, 20 * k, axis=1) for k in range(8)]
+    records = [Record(k, partial(np.asarray, p), 150, 200, ()) for k, p in enumerate(pictures)]
+    dataset = Dataset("pictures", model.classes, tuple(range(len(model.classes))), records)
+    path, image = tmp_path / "int8.tflite", letterbox(PICTURE, IMGSZ)[None]
+    export_model(model, path, "litert", precision="int8", calibration=dataset, raw=True)
+    kernels = [types[1] for name, types in operators(path) if name == "CONV_2D"]
+    last = 13  # boxes, objectness and classes of four levels, and the mask logits, stay in float
+    assert kernels.count("INT8") == len(kernels) - last > 80
+    found = Interpreter(str(path)).get_signature_runner("serving_default")(frames=image)
+    graph = RawGraph(model, 20)
+    rounded, exact = RawGraph(model, 20), graph(image)
+    quantize(rounded, dataset, 8)
+    for name, expected in rounded(image).items():
+        # ties round the other way, and 80 layers of random weights carry that on
+        assert np.corrcoef(np.ravel(found[name]), np.ravel(expected))[0, 1] > 0.75, name
+        assert np.corrcoef(np.ravel(expected), np.ravel(exact[name]))[0, 1] > 0.75, name
+
+
 def test_litert_holds_built_in_operators_alone(files):
+    names = {name for name, _ in operators(files["framed.tflite"])}
+    assert names <= BUILTIN
+    assert {"CONV_2D", "WHILE", "TOPK_V2", "TRANSPOSE_CONV"} <= names
     interpreter = Interpreter(str(files["framed.tflite"]))
-    operators = {operator["op_name"] for operator in interpreter._get_ops_details()} - {"DELEGATE"}
-    assert operators <= BUILTIN
-    assert {"CONV_2D", "WHILE", "TOPK_V2", "TRANSPOSE_CONV"} <= operators
     details = interpreter.get_signature_runner("serving_default").get_output_details()
     assert {name: tuple(detail["shape"]) for name, detail in details.items()} == {
         "boxes": (1, SLOTS, 4),

@@ -46,8 +46,8 @@ def export_model(
     them, 100 for the others. threshold: detections of a lower score are left out; by default the model's own.
     precision: LiteRT alone has others than float32: weights in float16; weights in int8 and activations
     rounded as they come ("dynamic-int8"); or both in int8 with ranges measured on the first 100 pictures of
-    `calibration`, where decoding, suppression and mask subnet stay in float. raw: LiteRT without suppression
-    and ROI stage (`RawGraph`).
+    `calibration`, where decoding and suppression stay in float. raw: LiteRT without suppression and ROI stage
+    (`RawGraph`), for letterboxed frames.
 
     Raises UsageError when the backend is not TensorFlow, the path exists, numbers are out of range or the
     combination is not supported.
@@ -102,6 +102,8 @@ def _check(model, path, format, frame, max_detections, threshold, precision, cal
     if format != "litert" and (precision != "float32" or raw):
         what = "--raw" if raw else f"precision {precision}"
         raise UsageError(f"{what} is for format litert, not {format}")
+    if raw and frame not in (None, tuple(model.imgsz)):
+        raise UsageError("a raw file takes the network's own input, letterboxed: leave --frame away")
     if (precision == "int8") != (calibration is not None):
         raise UsageError("precision int8, and that alone, needs pictures to calibrate on: --calibration DATA")
     if calibration is not None and len(calibration) < MINIMUM:

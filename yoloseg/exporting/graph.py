@@ -98,21 +98,21 @@ class RawGraph:
     """The network alone, for delegates without top-k and gathers: frames -> dense outputs, and the mask
     subnet apart. What lies between is `yoloseg.inference.raw`, in NumPy.
 
-    frames uint8 [1, H, W, 3] RGB -> {"P2_boxes", "P2_objectness", "P2_classes", "P2_embedding", ...},
-    float32, as `build_network` says. cuts: names and shapes of what `masks` takes, `slots` ROIs at a time.
+    frames uint8 [1, h, w, 3], letterboxed RGB -> {"P2_boxes", "P2_objectness", "P2_classes", "P2_embedding",
+    ...}, float32, as `build_network` says. cuts: names and shapes of what `masks` takes, `slots` at a time.
     """
 
     def __init__(self, model: YoloSeg, slots: int):
         self.model = model
         self.network = folded(model.network, model.imgsz)
+        self.mask_subnet = model.mask_subnet
         self.cuts = {cut.name: (slots, *cut.shape[1:]) for cut in model.mask_subnet.inputs}
 
     def __call__(self, frames) -> dict:
-        images, _ = letterbox_frames(frames, self.model.imgsz)
-        outputs = self.network(images, training=False)
+        outputs = self.network(ops.cast(frames, "float32"), training=False)
         return {f"{level}_{name}": value for level in LEVELS for name, value in outputs[level].items()}
 
     def masks(self, *cuts) -> dict:
-        """Four ROI cuts float32 [slots, 14, 14, E], P2 to P5 -> {"masks": float32 [slots, 28, 28]},
+        """Four ROI cuts float32 [slots, 14, 14, E], P2 to P5 -> {"masks": float32 [slots, 28, 28]}, which are
         probabilities."""
-        return {"masks": ops.sigmoid(self.model.mask_subnet(list(cuts)))}
+        return {"masks": ops.sigmoid(self.mask_subnet(list(cuts)))}

@@ -14,6 +14,7 @@ import numpy as np
 from yoloseg.data.letterbox import letterbox, letterbox_region
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.inference.finder import Found, boxes_in_picture
+from yoloseg.inference.raw import LEVELS, postprocess
 
 FORMAT_VERSION = 1
 
@@ -29,8 +30,6 @@ class ExportedFile:
             raise WeightsError(
                 f"{path}: holds no metadata of yoloseg that this version reads; export the network anew"
             )
-        if document.get("raw"):
-            raise WeightsError(f"{path}: is a raw file, without suppression and masks; see export/README.md")
         self.path = path
         self.document = document
         self.classes = tuple(document["classes"])
@@ -97,7 +96,8 @@ class SavedModelFile(ExportedFile):
 class LiteRTFile(ExportedFile):
     """A `.tflite` file, run by ai-edge-litert. threads: all cores if not given.
 
-    Pictures of another size than its frames are letterboxed outside, for its second signature.
+    Pictures of another size than its frames are letterboxed outside, for its second signature. Raw files are
+    completed by `yoloseg.inference.raw`.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -120,13 +120,27 @@ class LiteRTFile(ExportedFile):
             raise WeightsError(f"{path}: LiteRT cannot load it: {error}") from error
 
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        if self.frame == picture.shape[:2]:
+        if self.frame == picture.shape[:2] and not self.document.get("raw"):
             return self._runner("serving_default")(frames=picture[None])
         height, width = picture.shape[:2]
-        region = np.array([letterbox_region(height, width, self.imgsz)], np.float32)
-        found = self._runner("letterboxed")(images=letterbox(picture, self.imgsz)[None], region=region)
+        image, region = letterbox(picture, self.imgsz)[None], letterbox_region(height, width, self.imgsz)
+        if self.document.get("raw"):
+            found = self._raw(image, region)
+        else:
+            region = np.array([region], np.float32)
+            found = self._runner("letterboxed")(images=image, region=region)
         boxes = boxes_in_picture(found["boxes"][0], height, width, self.imgsz)
         return found | {"boxes": boxes[None]}
+
+    def _raw(self, image: np.ndarray, region: tuple) -> dict[str, np.ndarray]:
+        def subnet(cuts: list[np.ndarray]) -> np.ndarray:
+            names = [f"{level}_roi" for level in LEVELS]
+            return self._runner("masks")(**dict(zip(names, cuts, strict=True)))["masks"]
+
+        outputs = self._runner("serving_default")(frames=image)
+        found = postprocess(outputs, self.document, subnet, region)
+        found = {name: value[None] for name, value in found.items()}
+        return found | {"num_detections": np.array([found["scores"].shape[1]])}
 
 
 class OnnxFile(ExportedFile):
