@@ -21,7 +21,7 @@ def test_maps_have_the_strides_of_their_levels(model):
         stride = 2 ** int(name[1])
         assert values.shape[:2] == (64 // stride, 96 // stride) and np.isfinite(values).all()
     # they are the maps that the heads are fed from
-    assert maps["E2"].shape[2] == 48
+    assert maps["E2"].shape[2] == 32
     outputs = model(predict_input(image))
     np.testing.assert_allclose(maps["E4"], np.asarray(outputs["P4"]["embedding"])[0], atol=1e-4)
 

@@ -29,7 +29,7 @@ def make_model(seed=0, **options):
         part = layer.name.split("_")[-1]
         if part in ("boxes", "objectness", "classes"):
             kernel, bias = layer.get_weights()
-            scale = {"boxes": 3, "objectness": 20, "classes": 20}[part]
+            scale = {"boxes": 3, "objectness": 8, "classes": 20}[part]
             layer.set_weights([kernel * scale, bias * 0])
     return model
 

@@ -6,7 +6,7 @@ else.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -16,7 +16,7 @@ from keras import layers
 from yoloseg.data.anchor_fitting import fit_anchors
 from yoloseg.modeling import architecture, network
 from yoloseg.modeling.architecture import LEVELS
-from yoloseg.modeling.blocks import BRANCH_GAMMA, conv, five_convs, group_conv, linear
+from yoloseg.modeling.blocks import BRANCH_GAMMA, conv, group_conv, linear, mixed
 from yoloseg.modeling.sizes import SIZES
 from yoloseg.training import run
 
@@ -24,21 +24,21 @@ from yoloseg.training import run
 def added_fpn(c2, c3, c4, c5, size):
     """The extended FPN by addition, as FPN (arXiv 1612.03144), where the report concatenates.
 
-    Half the channels go into the first of the five convolutions.
+    Half the channels go into the first convolution after it.
     """
-    c, act = size.channels, size.neck_activation
+    c, act, pairs = size.channels, size.neck_activation, size.neck_pairs
     p = {"P5": c5}
     for level, below, lateral, f in (("P4", "P5", c4, 256), ("P3", "P4", c3, 128), ("P2", "P3", c2, 64)):
         up = conv(p[below], c(f), 1, act=act, name=f"{level}_reduce", gamma=BRANCH_GAMMA)
         up = layers.UpSampling2D(2, interpolation="nearest", name=f"{level}_up")(up)
         lateral = conv(lateral, c(f), 1, act=act, name=f"{level}_lateral")
         x = layers.Add(name=f"{level}_add")([lateral, up])
-        p[level] = five_convs(x, c(f), act=act, name=level)
+        p[level] = mixed(x, c(f), pairs=pairs, act=act, name=level)
     n = {"P2": p["P2"]}
     for level, above, f in (("P3", "P2", 128), ("P4", "P3", 256), ("P5", "P4", 512)):
         down = conv(n[above], c(f), 3, stride=2, act=act, name=f"N{level[1]}_down", gamma=BRANCH_GAMMA)
         x = layers.Add(name=f"N{level[1]}_add")([down, p[level]])
-        n[level] = five_convs(x, c(f), act=act, name=f"N{level[1]}")
+        n[level] = mixed(x, c(f), pairs=pairs, act=act, name=f"N{level[1]}")
     return n
 
 
@@ -64,21 +64,6 @@ def three_level_anchors(sizes, per_level, **kwargs):
     return replace(fitted, sizes=(finest, *fitted.sizes))
 
 
-def three_convs(x, filters, *, act, name):
-    """1x1 f, 3x3 2f, 1x1 f where YOLOv4 has five convolutions."""
-    for i, (channels, kernel) in enumerate([(filters, 1), (2 * filters, 3), (filters, 1)]):
-        x = conv(x, channels, kernel, act=act, name=f"{name}_mix{i}")
-    return x
-
-
-def light():
-    """Three convolutions in place of five, 32 channels in embedding and mask subnet."""
-    both = ExitStack()
-    both.enter_context(patch.object(architecture, "five_convs", three_convs))
-    both.enter_context(sized(mask_channels=32, embedding=32))
-    return both
-
-
 def sized(**fields):
     """Size n with other fields."""
     return patch.dict(SIZES, n=replace(SIZES["n"], **fields))
@@ -89,11 +74,9 @@ VARIANTS = {
     "without the fourth level": lambda: patch.object(run, "fit_anchors", three_level_anchors),
     "masks 14 x 14": lambda: patch.object(network, "build_mask_subnet", coarse_mask_subnet),
     "dense mask branch": lambda: sized(dense_branch=True),
-    "three convolutions": lambda: patch.object(architecture, "five_convs", three_convs),
-    "32 mask and embedding channels": lambda: sized(mask_channels=32, embedding=32),
-    "light": light,
-    "32 mask channels": lambda: sized(mask_channels=32),
-    "128 mask channels": lambda: sized(mask_channels=128),
+    "five convolutions in the neck": lambda: sized(neck_pairs=2),
+    "48 embedding and 64 mask channels": lambda: sized(embedding=48, mask_channels=64),
+    "both": lambda: sized(neck_pairs=2, embedding=48, mask_channels=64),
     "Mish backbone": lambda: sized(backbone_activation="mish"),
     "Mish everywhere": lambda: sized(backbone_activation="mish", neck_activation="mish"),
     "SiLU everywhere": lambda: sized(backbone_activation="silu", neck_activation="silu"),

@@ -174,6 +174,6 @@ class OnnxFile(ExportedFile):
 def load_exported(path: str | Path) -> ExportedFile | None:
     """The exported file at `path`; None where its kind is none of these (a `.keras` file, say)."""
     path = Path(path)
-    if path.is_dir():
+    if (path / "saved_model.pb").is_file():
         return SavedModelFile(path)
     return {".tflite": LiteRTFile, ".onnx": OnnxFile}.get(path.suffix, lambda _: None)(path)

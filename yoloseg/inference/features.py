@@ -10,15 +10,17 @@ import numpy as np
 
 from yoloseg.data.letterbox import letterbox
 from yoloseg.inference.drawing import grid
+from yoloseg.modeling.sizes import SIZES
 
 if TYPE_CHECKING:
     from yoloseg.modeling.network import YoloSeg
 
-# Rows of the sheet, finest level first: layers whose outputs are the maps of that name.
+# Rows of the sheet, finest level first: layers whose outputs are the maps of that name. last: the number of
+# the last convolution where the neck mixes two maps.
 MAPS = {
     "backbone": {f"C{i}": f"csp{i}_merge_act" for i in (2, 3, 4)} | {"C5": "spp_out2_act"},
-    "top-down": {"P2": "P2_mix4_act", "P3": "P3_mix4_act", "P4": "P4_mix4_act", "P5": "spp_out2_act"},
-    "bottom-up": {"N2": "P2_mix4_act", "N3": "N3_mix4_act", "N4": "N4_mix4_act", "N5": "N5_mix4_act"},
+    "top-down": {f"P{i}": f"P{i}_mix{{last}}_act" for i in (2, 3, 4)} | {"P5": "spp_out2_act"},
+    "bottom-up": {"N2": "P2_mix{last}_act"} | {f"N{i}": f"N{i}_mix{{last}}_act" for i in (3, 4, 5)},
     "embedding": {f"E{i}": f"P{i}_embedding" for i in (2, 3, 4, 5)},
 }
 
@@ -27,16 +29,16 @@ class FeatureMaps:
     """Calls give every map of MAPS for one picture."""
 
     def __init__(self, model: YoloSeg):
-        layers = sorted({name for row in MAPS.values() for name in row.values()})
-        outputs = {name: model.network.get_layer(name).output for name in layers}
+        last = 2 * SIZES[model.size].neck_pairs
+        layers = {name: layer.format(last=last) for row in MAPS.values() for name, layer in row.items()}
+        outputs = {name: model.network.get_layer(layer).output for name, layer in layers.items()}
         self.model = keras.Model(model.network.input, outputs)
         self.imgsz = model.imgsz
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """image: uint8 [H, W, 3] RGB of any size -> {"C2": float32 [h, w, channels], ...}, letterboxed."""
         found = self.model(letterbox(image, self.imgsz)[None].astype("float32"), training=False)
-        maps = {name: keras.ops.convert_to_numpy(value)[0] for name, value in found.items()}
-        return {name: maps[layer] for row in MAPS.values() for name, layer in row.items()}
+        return {name: keras.ops.convert_to_numpy(value)[0] for name, value in found.items()}
 
 
 def draw_features(image: np.ndarray, maps: dict[str, np.ndarray], imgsz: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from yoloseg.modeling.blocks import BRANCH_GAMMA, conv, csp_stage, five_convs, group_conv, linear
+from yoloseg.modeling.blocks import BRANCH_GAMMA, conv, csp_stage, group_conv, linear, mixed
 from yoloseg.modeling.sizes import Size
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -44,19 +44,19 @@ def spatial_pyramid_pooling(x, size: Size):
 
 def extended_fpn(c2, c3, c4, c5, size: Size):
     """Top-down, then bottom-up, by concatenation (PANet, arXiv 1803.01534); the "+1" is level 2."""
-    c, act = size.channels, size.neck_activation
+    c, act, pairs = size.channels, size.neck_activation, size.neck_pairs
     p = {"P5": c5}                                                                         # /32   512
     for level, below, lateral, f in (("P4", "P5", c4, 256), ("P3", "P4", c3, 128), ("P2", "P3", c2, 64)):
         up = conv(p[below], c(f), 1, act=act, name=f"{level}_reduce", gamma=BRANCH_GAMMA)
         up = layers.UpSampling2D(2, interpolation="nearest", name=f"{level}_up")(up)
         lateral = conv(lateral, c(f), 1, act=act, name=f"{level}_lateral")
         x = layers.Concatenate(name=f"{level}_concat")([lateral, up])
-        p[level] = five_convs(x, c(f), act=act, name=level)                           # /16 256, /8 128, /4 64
+        p[level] = mixed(x, c(f), pairs=pairs, act=act, name=level)                   # /16 256, /8 128, /4 64
     n = {"P2": p["P2"]}                                                                    # /4     64
     for level, above, f in (("P3", "P2", 128), ("P4", "P3", 256), ("P5", "P4", 512)):
         down = conv(n[above], c(f), 3, stride=2, act=act, name=f"N{level[1]}_down", gamma=BRANCH_GAMMA)
         x = layers.Concatenate(name=f"N{level[1]}_concat")([down, p[level]])
-        n[level] = five_convs(x, c(f), act=act, name=f"N{level[1]}")                # /8 128, /16 256, /32 512
+        n[level] = mixed(x, c(f), pairs=pairs, act=act, name=f"N{level[1]}")        # /8 128, /16 256, /32 512
     return n
 
 

@@ -67,9 +67,9 @@ def csp_stage(x, filters: int, *, split: int, repeats: int, act: str, name: str,
     return conv(x, filters, 1, act=act, name=f"{name}_merge")
 
 
-def five_convs(x, filters: int, *, act: str, name: str):
-    """1x1 f, 3x3 2f, 1x1 f, 3x3 2f, 1x1 f: how YOLOv4 mixes two concatenated maps."""
-    for i, (channels, kernel) in enumerate([(filters, 1), (2 * filters, 3)] * 2 + [(filters, 1)]):
+def mixed(x, filters: int, *, pairs: int, act: str, name: str):
+    """Pairs of 1x1 f and 3x3 2f, then 1x1 f: how YOLOv4 mixes two concatenated maps, there with two pairs."""
+    for i, (channels, kernel) in enumerate([(filters, 1), (2 * filters, 3)] * pairs + [(filters, 1)]):
         x = conv(x, channels, kernel, act=act, name=f"{name}_mix{i}")
     return x
 

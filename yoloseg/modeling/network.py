@@ -22,7 +22,7 @@ from yoloseg.modeling.nms import suppress, top
 from yoloseg.modeling.roi_align import adaptive_feature_pooling
 from yoloseg.modeling.sizes import SIZES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")

@@ -10,6 +10,8 @@ class Size:
     """One size by compound scaling. `l` is the report's network; the smaller ones are ours.
 
     width, depth: multipliers of channels and of residual blocks.
+    neck_pairs: pairs of a 1x1 and a 3x3 convolution wherever the neck mixes two maps, before a last 1x1;
+        YOLOv4 has two.
     backbone_activation, neck_activation: names of keras.activations; LeakyReLU has slope 0.1.
     embedding: channels of the maps the ROIs are cut from (208 at `l`).
     mask_channels: channels of the mask subnet (256 at `l`); a multiple of 8.
@@ -19,6 +21,7 @@ class Size:
     name: str
     width: float
     depth: float
+    neck_pairs: int
     backbone_activation: str
     neck_activation: str
     embedding: int
@@ -37,9 +40,9 @@ class Size:
 SIZES = {
     size.name: size
     for size in (
-        Size("n", 0.25, 0.33, "leaky_relu", "leaky_relu", 48, 64, dense_branch=False),
-        Size("s", 0.50, 0.33, "leaky_relu", "leaky_relu", 104, 128, dense_branch=False),
-        Size("m", 0.75, 0.67, "mish", "leaky_relu", 156, 192, dense_branch=True),
-        Size("l", 1.00, 1.00, "mish", "leaky_relu", 208, 256, dense_branch=True),
+        Size("n", 0.25, 0.33, 1, "leaky_relu", "leaky_relu", 32, 32, dense_branch=False),
+        Size("s", 0.50, 0.33, 1, "leaky_relu", "leaky_relu", 104, 128, dense_branch=False),
+        Size("m", 0.75, 0.67, 2, "mish", "leaky_relu", 156, 192, dense_branch=True),
+        Size("l", 1.00, 1.00, 2, "mish", "leaky_relu", 208, 256, dense_branch=True),
     )
 }
