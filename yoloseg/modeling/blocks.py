@@ -11,7 +11,7 @@ from yoloseg.modeling.leaky_relu import LeakyReLU
 
 # Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
 BATCH_NORM_EPSILON = 1e-6
-# From picture to the last head `n` is 83 convolutions deep. Started as usual (gamma 1, beta 0), BatchNorm
+# From picture to the last head `n` is 71 convolutions deep. Started as usual (gamma 1, beta 0), BatchNorm
 # makes gradients grow a thousandfold from the heads to the stem (Yang et al., arXiv 1902.08129) and drown in
 # noise; activations that start nearer to linear, and branches that start small, keep them level.
 START_BETA = 0.5
