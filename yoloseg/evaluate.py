@@ -108,12 +108,8 @@ def _evaluate_network(options: Options) -> dict:
         )
     dataset = load_datasets(options.data, splits=(options.split,))[options.split]
     model = load(options.weights)
-    if isinstance(model, ExportedFile):
-        print(
-            f"note: {options.weights} itself keeps detections of at least {model.score_threshold:.3g}, and "
-            f"{model.max_detections} a picture at most",
-            file=sys.stderr,
-        )
+    if isinstance(model, ExportedFile) and (note := model.limits(options.conf, options.max_detections)):
+        print(f"note: {note}", file=sys.stderr)
     evaluation = evaluate_in_detail(
         model,
         dataset,

@@ -62,6 +62,7 @@ def predict(options: Options) -> None:
     from yoloseg import load
     from yoloseg.errors import DataError
     from yoloseg.files import write_json
+    from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
     from yoloseg.inference.sources import open_source
     from yoloseg.inference.video import video_writer
@@ -70,9 +71,11 @@ def predict(options: Options) -> None:
     targets = _targets(source, options.out)
     if options.features:
         return _draw_features(options, source, targets)
-    predictor = Predictor(
-        load(options.weights), score_threshold=options.conf, max_detections=options.max_detections
-    )
+    model = load(options.weights)
+    predictor = Predictor(model, score_threshold=options.conf, max_detections=options.max_detections)
+    if options.conf is not None and isinstance(model, ExportedFile):
+        if note := model.limits(options.conf, options.max_detections):
+            print(f"note: {note}", file=sys.stderr)
     origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"
     print(f"score threshold {predictor.score_threshold:.3g} ({origin})")
     seconds: list[float] = []

@@ -38,6 +38,15 @@ class ExportedFile:
         self.score_threshold = float(document["score_threshold"])
         self.max_detections = int(document["max_detections"])
 
+    def limits(self, score_threshold: float, max_detections: int) -> str | None:
+        """What to tell a user who asks for more detections than the file keeps; None if that is not so."""
+        if score_threshold >= self.score_threshold and max_detections <= self.max_detections:
+            return None
+        return (
+            f"{self.path} itself keeps detections of at least {self.score_threshold:.3g}, and "
+            f"{self.max_detections} a picture at most; export with --threshold and --max-detections for more"
+        )
+
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture: uint8 [H, W, 3] RGB -> the file's outputs, boxes in pixels of the picture."""
         raise NotImplementedError
