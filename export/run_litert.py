@@ -1,7 +1,6 @@
 """Runs a .tflite file that yoloseg exported on a picture or video; needs ai-edge-litert, numpy, OpenCV.
 
-    python run_litert.py FILE.tflite photo.jpg drawn.jpg
-    python run_litert.py FILE.tflite clip.mp4 drawn.mp4
+    python run_litert.py FILE.tflite photo.jpg drawn.jpg      (or clip.mp4 drawn.mp4)
 """
 
 import json
@@ -17,6 +16,8 @@ def load(path):
     """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
     with zipfile.ZipFile(path) as archive:
         document = json.loads(archive.read("metadata.json"))
+    if document.get("raw"):
+        sys.exit(f"{path} is raw: see yoloseg/inference/raw.py")
     interpreter = Interpreter(path, num_threads=2)
     size = tuple(document["input"]["frame"])
 
@@ -34,15 +35,16 @@ def load(path):
 def letterboxed(interpreter, frame, imgsz):
     """A frame of another size: scaled into the network's input, centred on grey; boxes are scaled back."""
     scale = min(imgsz[0] / frame.shape[0], imgsz[1] / frame.shape[1])
-    height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)[: imgsz[0], : imgsz[1]]
+    height, width = scaled.shape[:2]
     top, left = (imgsz[0] - height) // 2, (imgsz[1] - width) // 2
     image = np.full((1, *imgsz, 3), 114, np.uint8)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    scaled = cv2.resize(frame, (width, height), interpolation=method)
     image[0, top : top + height, left : left + width] = scaled
     region = np.float32([[left, top, left + width, top + height]])
     found = interpreter.get_signature_runner("letterboxed")(images=image, region=region)
-    return found | {"boxes": (found["boxes"] - np.float32([left, top, left, top])) / np.float32(scale)}
+    boxes = (found["boxes"] - np.float32([left, top, left, top])) / np.float32(scale)
+    return found | {"boxes": np.clip(boxes, 0, np.float32([*frame.shape[1::-1]] * 2))}
 
 
 def draw(frame, found, names):
@@ -67,21 +69,22 @@ def main(weights, source, target):
     if frame is not None:
         found = detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         draw(frame, found, names)
-        cv2.imwrite(target, frame)
+        if not cv2.imwrite(target, frame):
+            sys.exit(f"cannot write {target}")
         for kind, score in zip(found["classes"], found["scores"], strict=True):
             print(f"{names[int(kind)]} {score:.3f}")
         return
     video, writer, count = cv2.VideoCapture(source), None, 0
     if not video.isOpened():
         sys.exit(f"{source} is neither a picture nor a video")
-    while True:
-        ok, frame = video.read()
-        if not ok:
-            break
+    while (read := video.read())[0]:
+        frame = read[1]
         draw(frame, detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), names)
         if writer is None:
             fps = video.get(cv2.CAP_PROP_FPS) or 25
             writer = cv2.VideoWriter(target, cv2.VideoWriter_fourcc(*"mp4v"), fps, frame.shape[1::-1])
+            if not writer.isOpened():
+                sys.exit(f"cannot write {target}")
         writer.write(frame)
         count += 1
     if writer is not None:

@@ -19,7 +19,7 @@ def load(folder):
     model = tf.saved_model.load(folder)
     run = model.signatures["serving_default"]
 
-    def detect(frame, model=model):
+    def detect(frame, model=model):  # holds the model, or its variables would be gone
         found = {name: value.numpy()[0] for name, value in run(frames=tf.constant(frame[None])).items()}
         count = found.pop("num_detections")
         return {name: value[:count] for name, value in found.items()}
@@ -49,21 +49,22 @@ def main(weights, source, target):
     if frame is not None:
         found = detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         draw(frame, found, names)
-        cv2.imwrite(target, frame)
+        if not cv2.imwrite(target, frame):
+            sys.exit(f"cannot write {target}")
         for kind, score in zip(found["classes"], found["scores"], strict=True):
             print(f"{names[int(kind)]} {score:.3f}")
         return
     video, writer, count = cv2.VideoCapture(source), None, 0
     if not video.isOpened():
         sys.exit(f"{source} is neither a picture nor a video")
-    while True:
-        ok, frame = video.read()
-        if not ok:
-            break
+    while (read := video.read())[0]:
+        frame = read[1]
         draw(frame, detect(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), names)
         if writer is None:
             fps = video.get(cv2.CAP_PROP_FPS) or 25
             writer = cv2.VideoWriter(target, cv2.VideoWriter_fourcc(*"mp4v"), fps, frame.shape[1::-1])
+            if not writer.isOpened():
+                sys.exit(f"cannot write {target}")
         writer.write(frame)
         count += 1
     if writer is not None:

@@ -12,9 +12,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import yoloseg
 from yoloseg.data.datafile import load_datasets
 from yoloseg.evaluation.evaluate_model import evaluate
+from yoloseg.modeling.network import load_model
 
 
 @dataclass
@@ -34,7 +34,7 @@ def main(options: Options) -> None:
     dataset = load_datasets(options.data, (options.split,))[options.split]
     table = Table("suppression", "box AP", "box AP50", "mask AP", "mask AP50")
     for name, two_stages in (("per level, then across", True), ("across levels", False)):
-        model = yoloseg.load(options.weights)
+        model = load_model(options.weights)
         model.two_stage_nms = two_stages
         metrics = evaluate(model, dataset, progress=False)
         scores = [metrics[kind][key] for kind in ("bbox", "segm") for key in ("AP", "AP50")]

@@ -22,9 +22,12 @@ def load(path: str | Path) -> YoloSeg | ExportedFile:
     or is none of these, UsageError when the runtime it needs is not installed.
     """
     from yoloseg.inference.exported import load_exported
-    from yoloseg.modeling.network import load_model
 
-    return load_exported(path) or load_model(path)
+    if (exported := load_exported(path)) is not None:
+        return exported
+    from yoloseg.modeling.network import load_model  # not before: exported files run without Keras
+
+    return load_model(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -68,8 +68,12 @@ def benchmark(options: Options) -> None:
         if not path.exists():
             raise UsageError(f"--weights {path}: there is no such file")
     several = len(options.weights) > 1 or any(path.suffix != ".keras" for path in options.weights)
-    if not options.train and (several or (options.weights and options.data)):
+    if options.train and several:
+        raise UsageError("--train takes one .keras file as --weights")
+    if not options.train and (several or (options.weights and (options.data or options.out))):
         return _compare(options)
+    if (options.out or options.data) and not options.train:
+        raise UsageError("--data and --out need --weights, or --train")
     threads = options.threads or (os.cpu_count() or 1 if options.train else 1)
     set_threads(threads)
     imgsz = (options.imgsz[0], options.imgsz[-1]) if options.imgsz else None
@@ -112,15 +116,26 @@ def benchmark(options: Options) -> None:
 def _compare(options: Options) -> None:
     """The table of --weights; each file is measured with one thread and with two."""
     from yoloseg.data.images import read_image
+    from yoloseg.errors import UsageError
     from yoloseg.inference.benchmark import rendered_picture
+    from yoloseg.inference.exported import load_exported
     from yoloseg.inference.file_benchmark import save_report, table, time_file
 
+    if options.imgsz or options.threads is not None or options.masks != Options.masks:
+        raise UsageError("--imgsz, --threads and --masks are for one .keras file without --data or --out")
+    files = [file for file in map(load_exported, options.weights) if file is not None]
+    # AP is of the same detections for all of them
+    conf = max([0.001, *(file.score_threshold for file in files)])
+    slots = min([100, *(file.max_detections for file in files)])
+    flags = ["--conf", conf, "--max-detections", slots, "--data", options.data, "--split", options.split]
     picture = rendered_picture() if options.source is None else read_image(options.source)
     times = []
     for path in options.weights:
-        times.append(time_file(path, picture, options.repeats, options.data, options.split))
+        times.append(time_file(path, picture, options.repeats, flags if options.data else ()))
         print(f"{path}: done", file=sys.stderr)
     print(f"one {picture.shape[1]} x {picture.shape[0]} picture, {options.repeats} times")
+    if options.data:
+        print(f"AP of detections of at least {conf:.3g}, at most {slots} a picture")
     print(table(times), end="")
     if options.out is not None:
         save_report(options.out, times)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raises UsageError when a file cannot be made where `path` lies: before work that would be lost."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:

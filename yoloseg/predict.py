@@ -73,8 +73,8 @@ def predict(options: Options) -> None:
         return _draw_features(options, source, targets)
     model = load(options.weights)
     predictor = Predictor(model, score_threshold=options.conf, max_detections=options.max_detections)
-    if options.conf is not None and isinstance(model, ExportedFile):
-        if note := model.limits(options.conf, options.max_detections):
+    if isinstance(model, ExportedFile) and (options.conf is not None or options.max_detections != 100):
+        if note := model.limits(predictor.score_threshold, options.max_detections):
             print(f"note: {note}", file=sys.stderr)
     origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"
     print(f"score threshold {predictor.score_threshold:.3g} ({origin})")

@@ -7,7 +7,7 @@ import numpy as np
 
 from yoloseg.data.geometry import invert
 
-__all__ = ["PADDING", "invert", "letterbox", "letterbox_matrix", "letterbox_region"]
+__all__ = ["PADDING", "invert", "letterbox", "letterbox_matrix", "letterbox_region", "picture_region"]
 
 PADDING = 114  # grey around the picture
 
@@ -28,6 +28,14 @@ def letterbox_region(height: int, width: int, imgsz: tuple[int, int]) -> tuple[i
     _, (new_height, new_width) = _fit(height, width, imgsz)
     top, left = (imgsz[0] - new_height) // 2, (imgsz[1] - new_width) // 2
     return left, top, left + new_width, top + new_height
+
+
+def picture_region(height: int, width: int, imgsz: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) in pixels of the network input: between the picture's own edges, which lie within half
+    a pixel of `letterbox_region`, and within that."""
+    left, top, right, bottom = letterbox_region(height, width, imgsz)
+    scale = letterbox_matrix(height, width, imgsz)[0, 0]
+    return left, top, min(right, left + width * scale), min(bottom, top + height * scale)
 
 
 def letterbox(image: np.ndarray, imgsz: tuple[int, int]) -> np.ndarray:

@@ -72,9 +72,7 @@ def evaluate_in_detail(
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
-    finder = finder_of(model, batch_size)
-    if detector is not None:
-        finder.detector = detector
+    finder = finder_of(model, batch_size, detector)
     class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
     found = DetectionAccumulator(dataset.category_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +11,8 @@ import keras
 from yoloseg.errors import UsageError
 from yoloseg.exporting.graph import InstanceGraph, RawGraph
 from yoloseg.exporting.metadata import metadata
-from yoloseg.files import atomic_folder, atomic_write
+from yoloseg.files import atomic_folder, atomic_write, check_writable
+from yoloseg.modeling.architecture import STRIDES
 
 if TYPE_CHECKING:
     from yoloseg.data.records import Dataset
@@ -93,10 +95,17 @@ def _check(model, path, format, frame, max_detections, threshold, precision, cal
         raise UsageError(f"{path}: a file of format {format} ends in {SUFFIXES[format]}")
     if path.exists():
         raise UsageError(f"{path} exists; remove it or name another --out")
+    check_writable(path)
+    if format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
+        raise UsageError("ONNX export needs tf2onnx: pip install 'yoloseg[onnx]'")
     if frame is not None and (len(frame) != 2 or min(frame) < 1):
         raise UsageError(f"a frame is height and width of at least 1 pixel, not {frame}")
-    if max_detections is not None and not 1 <= max_detections <= 4 * model.candidates:
-        raise UsageError(f"max_detections must lie in 1..{4 * model.candidates}, not {max_detections}")
+    height, width = model.imgsz
+    cells = [(height // stride) * (width // stride) for stride in STRIDES]
+    most = min(sum(cells) * len(model.anchors[0]), 1000)
+    slots = SLOTS[format] if max_detections is None else max_detections
+    if not 1 <= slots <= most:
+        raise UsageError(f"max_detections must lie in 1..{most}, not {slots}")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"the threshold must lie in 0..1, not {threshold}")
     if format != "litert" and (precision != "float32" or raw):

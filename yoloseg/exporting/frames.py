@@ -16,8 +16,9 @@ from yoloseg.data.letterbox import PADDING
 
 class Placement(NamedTuple):
     """Where N frames lie in the network input, float32 tensors. region: [N, 4] xyxy, what of the input is
-    frame and not padding. scale: [N, 1, 1], input pixels for a frame pixel. shift: [N, 1, 4], left and top of
-    the frame, twice. limit: [N, 1, 4], width and height of the frame in its own pixels, twice."""
+    frame and not padding, as `yoloseg.data.letterbox.picture_region`. scale: [N, 1, 1], input pixels for a
+    frame pixel. shift: [N, 1, 4], left and top of the frame, twice. limit: [N, 1, 4], width and height of the
+    frame in its own pixels, twice."""
 
     region: Any
     scale: Any
@@ -41,9 +42,10 @@ def letterbox_frames(frames, imgsz: tuple[int, int]):
         xp, (height, width) = ops, (ops.cast(side, "float64") for side in ops.shape(frames)[1:3])
     scale = xp.minimum(imgsz[0] / height, imgsz[1] / width)
     fitted = [xp.maximum(xp.round(side * scale), 1.0) for side in (height, width)]
+    extents = [xp.minimum(new, side * scale) for new, side in zip(fitted, (height, width), strict=True)]
     top, left = (xp.floor((target - side) / 2) for target, side in zip(imgsz, fitted, strict=True))
     place = Placement(
-        _tensor(left, top, left + fitted[1], top + fitted[0])[None],
+        _tensor(left, top, left + extents[1], top + extents[0])[None],
         _tensor(scale)[None, None],
         _tensor(left, top, left, top)[None, None],
         _tensor(width, height, width, height)[None, None],

@@ -23,7 +23,7 @@ def write_litert(
     graph already (`yoloseg.exporting.quantize`).
 
     Signature serving_default: `frames` uint8 [1, H, W, 3] RGB -> as the graph; a RawGraph also has `masks`.
-    Raises UsageError when an operator is not built in.
+    Raises UsageError when the converter fails, as it does where an operator is not built in.
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
@@ -49,7 +49,7 @@ def write_litert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises its own ConverterError, or what its parts raise
-            raise UsageError(f"{path}: LiteRT has no built-in operators for this network: {error}") from error
+            raise UsageError(f"{path}: LiteRT's converter cannot convert this network: {error}") from error
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA, json.dumps(document, indent=2))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from yoloseg.data.letterbox import PADDING
+from yoloseg.inference.exported import FORMAT_VERSION
 from yoloseg.modeling.network import YoloSeg
-
-VERSION = 1
 
 
 def metadata(
@@ -26,7 +25,7 @@ def metadata(
 
     document = {
         "format": "yoloseg",
-        "format_version": VERSION,
+        "format_version": FORMAT_VERSION,
         "yoloseg": __version__,
         "size": model.size,
         "classes": list(model.classes),
@@ -50,6 +49,7 @@ def metadata(
         },
     }
     if raw:
+        document["input"]["letterbox"] = f"outside: one scale, centred, padded with {PADDING}"
         document |= {
             "raw": True,
             "anchors": [[list(wh) for wh in level] for level in model.anchors],

@@ -8,14 +8,14 @@ box is rounded to a 255th of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from yoloseg.data.letterbox import letterbox
+from yoloseg.data.letterbox import letterbox, picture_region
 from yoloseg.data.records import Dataset
 from yoloseg.exporting.graph import InstanceGraph
 from yoloseg.modeling.architecture import LEVELS, STRIDES
@@ -25,7 +25,7 @@ from yoloseg.modeling.roi_align import adaptive_feature_pooling
 ROIS = 20  # proposals of a picture that the mask subnet is measured on
 SAME_RANGE = (layers.MaxPooling2D, layers.UpSampling2D, layers.ZeroPadding2D)
 FLOAT = (GroupNormalization, layers.Conv2DTranspose, layers.Reshape, layers.Flatten, layers.Dense)
-LOGITS = ("_boxes", "_objectness", "_classes", "_logits")  # endings of names
+LOGITS = ("_boxes", "_objectness", "_classes", "_logits", "mask_concat")  # endings of names
 
 
 class FakeQuant(layers.Layer):
@@ -58,19 +58,25 @@ def quantize(graph: InstanceGraph, calibration: Dataset, count: int) -> None:
     calibration: its first `count` pictures, letterboxed, and the best proposals in them give every map its
     range: the mean over pictures of their least and their largest value, which single outliers move little.
     """
-    images, cuts = [], []
+    imgsz, network = graph.model.imgsz, graph.network
+    images, regions = [], []
     for index in range(min(count, len(calibration))):
-        image = letterbox(calibration.read_image(index), graph.model.imgsz)[None]
-        outputs = graph.network(image.astype(np.float32), training=False)
-        boxes = graph.model.propose(outputs, ROIS)["boxes"]
-        embeddings = [outputs[level]["embedding"] for level in LEVELS]
-        images.append(image)
-        cuts.append([cut.numpy() for cut in adaptive_feature_pooling(embeddings, boxes, STRIDES)])
-    graph.network = quantized(graph.network, images)
-    graph.mask_subnet = quantized(graph.mask_subnet, cuts)
+        picture = calibration.read_image(index)
+        images.append(letterbox(picture, imgsz)[None])
+        regions.append(np.array([picture_region(*picture.shape[:2], imgsz)], np.float32))
+
+    def cuts() -> Iterator[list]:
+        for image, region in zip(images, regions, strict=True):
+            outputs = network(image.astype(np.float32), training=False)
+            boxes = graph.model.propose(outputs, ROIS, regions=region)["boxes"]
+            embeddings = [outputs[level]["embedding"] for level in LEVELS]
+            yield adaptive_feature_pooling(embeddings, boxes, STRIDES)
+
+    graph.mask_subnet = quantized(graph.mask_subnet, cuts())
+    graph.network = quantized(network, images)
 
 
-def quantized(model: keras.Model, samples: Sequence) -> keras.Model:
+def quantized(model: keras.Model, samples: Iterable) -> keras.Model:
     """A functional model of convolutions, with maps and kernels rounded to 8 bits.
 
     samples: what goes into `model`, one call each; they give the ranges. In it, GroupNorm, transposed and
@@ -106,7 +112,7 @@ def quantized(model: keras.Model, samples: Sequence) -> keras.Model:
     return new
 
 
-def measure(model: keras.Model, samples: Sequence) -> dict[str, tuple[float, float]]:
+def measure(model: keras.Model, samples: Iterable) -> dict[str, tuple[float, float]]:
     """Layer name -> (low, high) of its output, low <= 0 <= high; what is concatenated shares one range."""
     observer = keras.Model(model.input, [layer.output for layer in model.layers])
     extremes = []

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from yoloseg.data.letterbox import letterbox, letterbox_region
+from yoloseg.data.letterbox import letterbox, picture_region
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.inference.finder import Found, boxes_in_picture
 from yoloseg.inference.raw import LEVELS, postprocess
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of the metadata
 
 
 class ExportedFile:
@@ -132,7 +132,7 @@ class LiteRTFile(ExportedFile):
         if self.frame == picture.shape[:2] and not self.document.get("raw"):
             return self._runner("serving_default")(frames=picture[None])
         height, width = picture.shape[:2]
-        image, region = letterbox(picture, self.imgsz)[None], letterbox_region(height, width, self.imgsz)
+        image, region = letterbox(picture, self.imgsz)[None], picture_region(height, width, self.imgsz)
         if self.document.get("raw"):
             found = self._raw(image, region)
         else:
@@ -180,9 +180,13 @@ class OnnxFile(ExportedFile):
         return dict(zip(self._names, self._session.run(None, {"frames": picture[None]}), strict=True))
 
 
-def load_exported(path: str | Path) -> ExportedFile | None:
-    """The exported file at `path`; None where its kind is none of these (a `.keras` file, say)."""
+def load_exported(path: str | Path, threads: int | None = None) -> ExportedFile | None:
+    """The exported file at `path`; None where its kind is none of these (a `.keras` file, say).
+
+    threads: of LiteRT and ONNX, all cores if not given; TensorFlow's are set for the process.
+    """
     path = Path(path)
     if (path / "saved_model.pb").is_file():
         return SavedModelFile(path)
-    return {".tflite": LiteRTFile, ".onnx": OnnxFile}.get(path.suffix, lambda _: None)(path)
+    kinds = {".tflite": LiteRTFile, ".onnx": OnnxFile}
+    return kinds[path.suffix](path, threads) if path.suffix in kinds else None

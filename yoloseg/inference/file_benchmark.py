@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,9 @@ class FileTimes:
         return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def time_file(path: Path, picture: np.ndarray, repeats: int, data: str | None = None, split: str = "val"):
-    """FileTimes of `path`, measured in fresh processes. picture: uint8 [H, W, 3] RGB.
+def time_file(path: Path, picture: np.ndarray, repeats: int, evaluate: Sequence[object] = ()) -> FileTimes:
+    """Measured in fresh processes. picture: uint8 [H, W, 3] RGB. evaluate: flags for `yoloseg evaluate`,
+    which is left out if there are none.
 
     Raises YolosegError with what such a process had to say when it failed.
     """
@@ -74,9 +76,9 @@ def time_file(path: Path, picture: np.ndarray, repeats: int, data: str | None = 
             arguments = [path, Path(folder) / "picture.npy", threads, repeats]
             runs[threads] = json.loads(_python("yoloseg.inference.file_benchmark", *arguments))
         ap = None
-        if data is not None:
+        if evaluate:
             out = Path(folder) / "metrics.json"
-            _python("yoloseg.evaluate", "--weights", path, "--data", data, "--split", split, "--out", out)
+            _python("yoloseg.evaluate", "--weights", path, "--out", out, *evaluate)
             metrics = json.loads(out.read_text(encoding="utf-8"))
             ap = (metrics["bbox"]["AP"], metrics["segm"]["AP"])
     first = runs[THREADS[0]]
@@ -86,7 +88,7 @@ def time_file(path: Path, picture: np.ndarray, repeats: int, data: str | None = 
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     times = (first["start"], first["instances"], first["run"], first["paste"])
-    return FileTimes(path.name, size, *times, frames, first["memory"], ap)
+    return FileTimes(str(path), size, *times, frames, first["memory"], ap)
 
 
 def table(times: list[FileTimes]) -> str:
@@ -128,14 +130,11 @@ def _python(module: str, *arguments) -> str:
 def _measure(path: str, picture: str, threads: int, repeats: int) -> dict:
     """What one process measures."""
     import yoloseg
-    from yoloseg.inference.exported import LiteRTFile, OnnxFile
+    from yoloseg.inference.exported import load_exported
 
     image = np.load(picture)
     begun = time.perf_counter()
-    kinds = {".tflite": LiteRTFile, ".onnx": OnnxFile}
-    suffix = Path(path).suffix
-    model = kinds[suffix](path, threads) if suffix in kinds else yoloseg.load(path)
-    predictor = yoloseg.Predictor(model)
+    predictor = yoloseg.Predictor(load_exported(path, threads) or yoloseg.load(path))
     predictor.predict_image(image)
     start = time.perf_counter() - begun
     run, paste = [], []

@@ -14,6 +14,7 @@ import numpy as np
 from yoloseg.data.letterbox import invert, letterbox_matrix
 
 if TYPE_CHECKING:
+    from yoloseg.modeling.detector import Detector
     from yoloseg.modeling.network import YoloSeg
 
 
@@ -59,10 +60,12 @@ def boxes_in_picture(boxes: np.ndarray, height: int, width: int, imgsz: tuple[in
     return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
 
 
-def finder_of(model: YoloSeg | Finder, batch_size: int = 1) -> Finder:
-    """The model itself where it finds instances, a KerasFinder around it otherwise."""
+def finder_of(
+    model: YoloSeg | Finder, batch_size: int = 1, detector: Detector | None = None
+) -> Finder:
+    """The model itself where it finds instances; otherwise a KerasFinder around it, which has the options."""
     if hasattr(model, "find"):
         return model
     from yoloseg.inference.keras_finder import KerasFinder
 
-    return KerasFinder(model, batch_size)
+    return KerasFinder(model, batch_size, detector)

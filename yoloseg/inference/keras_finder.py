@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yoloseg.data.letterbox import PADDING, letterbox, letterbox_region
+from yoloseg.data.letterbox import PADDING, letterbox, picture_region
 from yoloseg.inference.finder import Found, boxes_in_picture
 from yoloseg.modeling.detector import Detector
 
@@ -19,15 +19,15 @@ class KerasFinder:
     """A YoloSeg model as a Finder. Weights are read at every call: a model in training can be watched.
 
     batch_size: pictures that go through the network at a time; fewer are filled up with grey, so that there
-    is one shape to compile.
+    is one shape to compile. detector: used in place of one made for `model`.
     """
 
-    def __init__(self, model: YoloSeg, batch_size: int = 1):
+    def __init__(self, model: YoloSeg, batch_size: int = 1, detector: Detector | None = None):
         self.classes = tuple(model.classes)
         self.imgsz = tuple(model.imgsz)
         self.score_threshold = float(model.score_threshold)
         self.batch_size = batch_size
-        self.detector = Detector(model)
+        self.detector = detector or Detector(model)
 
     def find(
         self, pictures: Sequence[np.ndarray], score_threshold: float, max_detections: int
@@ -43,7 +43,7 @@ class KerasFinder:
         regions = np.zeros((self.batch_size, 4), np.float32)
         for slot, picture in enumerate(pictures):
             images[slot] = letterbox(picture, self.imgsz)
-            regions[slot] = letterbox_region(*picture.shape[:2], self.imgsz)
+            regions[slot] = picture_region(*picture.shape[:2], self.imgsz)
         detections = self.detector.detect(images, score_threshold, max_detections, regions)
         found = []
         for slot, picture in enumerate(pictures):

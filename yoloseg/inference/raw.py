@@ -60,7 +60,7 @@ def postprocess(
 def _candidates(values, anchors, stride, count, region, document) -> np.ndarray:
     """[N, 6] boxes, score and class of a level's best, by falling score; inconsistent boxes are left out."""
     per_cell, (height, width) = len(anchors), values["boxes"].shape[1:3]
-    scores = 1 / (1 + np.exp(-values["objectness"].reshape(-1)))
+    scores = 1 / (1 + np.exp(-np.clip(values["objectness"].reshape(-1), -80, 80)))
     classes = np.zeros(len(scores), int)
     if "classes" in values:
         logits = values["classes"].reshape(-1, len(document["classes"]))

@@ -199,6 +199,8 @@ def save_model(model: YoloSeg, path: str | Path) -> None:
 def load_model(path: str | Path) -> YoloSeg:
     """Reads a `.keras` file written by `save_model`. Raises WeightsError for anything else."""
     path = Path(path)
+    if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").exists():
+        raise WeightsError(f"{path}: is an exported file; here the .keras file it was made of is needed")
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file")
     if not zipfile.is_zipfile(path):

@@ -1,0 +1,120 @@
+"""The graph that is exported, and its variants: folding, letterbox, raw, int8."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from exports import IMGSZ, PICTURE, SLOTS, network, operators, same_instances
+
+import yoloseg
+from yoloseg.data.letterbox import letterbox, picture_region
+from yoloseg.data.records import Dataset, Record
+from yoloseg.exporting import export_model
+from yoloseg.exporting.fold import folded
+from yoloseg.exporting.frames import letterbox_frames
+from yoloseg.exporting.graph import RawGraph
+from yoloseg.exporting.metadata import metadata
+from yoloseg.exporting.quantize import quantize
+from yoloseg.inference.benchmark import untrained_network
+from yoloseg.inference.raw import postprocess
+from yoloseg.modeling.detector import Detector
+from yoloseg.modeling.network import YoloSeg
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+def test_folding_changes_nothing(model):
+    images = np.random.default_rng(0).integers(0, 256, (2, *IMGSZ, 3)).astype(np.float32)
+    for layer in model.network.layers:  # statistics that folding must get right
+        if layer.name == "csp2_down_bn":
+            values = [np.random.default_rng(1).uniform(0.5, 2, w.shape) for w in layer.get_weights()]
+            before = layer.get_weights()
+            layer.set_weights(values)
+            break
+    expected, found = model.network(images), folded(model.network, IMGSZ)(images)
+    layer.set_weights(before)
+    for level in expected:
+        for name in expected[level]:
+            scale = np.abs(expected[level][name]).max()
+            np.testing.assert_allclose(found[level][name], expected[level][name], atol=1e-4 * scale)
+
+
+SHAPES = [(64, 96), (128, 192), (48, 64), (33, 50), (150, 60), (1, 400), (300, 2), (480, 640), (70, 105)]
+
+
+def test_letterbox_in_the_graph_is_opencvs():
+    """For frames of any size and of one, which are different graphs."""
+    any_size = tf.function(
+        lambda frames: letterbox_frames(frames, IMGSZ),
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+    )
+    rng = np.random.default_rng(0)
+    for height, width in SHAPES:
+        frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        expected = letterbox(frame, IMGSZ).astype(int)
+        for images, place in (any_size(frame[None]), letterbox_frames(tf.constant(frame[None]), IMGSZ)):
+            difference = np.abs(images[0].numpy() - expected)
+            assert difference.max() <= 1, (height, width)  # OpenCV enlarges with fixed-point weights
+            assert height < IMGSZ[0] or (difference > 0).mean() < 1e-3
+            np.testing.assert_allclose(place.region[0], picture_region(height, width, IMGSZ), rtol=1e-5)
+            boxes = place.to_frame(place.region[:, None])[0]  # but for a cut half pixel
+            cut = 0.51 / float(place.scale[0, 0, 0])
+            np.testing.assert_allclose(boxes, [[0, 0, width, height]], atol=cut)
+
+
+def test_raw_files_find_the_same_with_numpy_between(model, tmp_path):
+    path = export_model(model, tmp_path / "raw.tflite", "litert", max_detections=SLOTS, raw=True)
+    names = {name for name, _ in operators(path)}
+    assert not names & {"TOPK_V2", "GATHER", "GATHER_ND", "WHILE", "BATCH_MATMUL"}
+    expected = yoloseg.Predictor(model, max_detections=SLOTS).predict_image(PICTURE)
+    same_instances(yoloseg.Predictor(yoloseg.load(path)).predict_image(PICTURE), expected)
+
+
+def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
+    pictures = [np.roll(PICTURE, 20 * k, axis=1) for k in range(8)]
+    records = [Record(k, partial(np.asarray, p), 150, 200, ()) for k, p in enumerate(pictures)]
+    dataset = Dataset("pictures", model.classes, tuple(range(len(model.classes))), records)
+    path, image = tmp_path / "int8.tflite", letterbox(PICTURE, IMGSZ)[None]
+    export_model(model, path, "litert", precision="int8", calibration=dataset, raw=True)
+    kernels = [types[1] for name, types in operators(path) if name == "CONV_2D"]
+    last = 13  # boxes, objectness and classes of four levels, and the mask logits, stay in float
+    assert kernels.count("INT8") == len(kernels) - last > 80
+    found = Interpreter(str(path)).get_signature_runner("serving_default")(frames=image)
+    graph = RawGraph(model, 20)
+    rounded, exact = RawGraph(model, 20), graph(image)
+    quantize(rounded, dataset, 8)
+    for name, expected in rounded(image).items():
+        # ties round the other way, and 80 layers of random weights carry that on
+        assert np.corrcoef(np.ravel(found[name]), np.ravel(expected))[0, 1] > 0.75, name
+        assert np.corrcoef(np.ravel(expected), np.ravel(exact[name]))[0, 1] > 0.75, name
+
+
+@pytest.mark.parametrize(
+    "options", [{"classes_per_anchor": True}, {"classes": ["one"]}, {"two_stage_nms": False}], ids=str
+)
+def test_raw_postprocessing_is_keras(options):
+    """Every kind of head and suppression, against Keras' own proposals and masks; nothing is exported."""
+    base = untrained_network("n", IMGSZ, PICTURE)
+    config = base.get_config() | options
+    model = YoloSeg.from_config(config)
+    for layer in base.network.layers:
+        if not layer.name.endswith("_classes"):
+            model.network.get_layer(layer.name).set_weights(layer.get_weights())
+    model.mask_subnet.set_weights(base.mask_subnet.get_weights())
+    graph, region = RawGraph(model, SLOTS), picture_region(150, 200, IMGSZ)
+    image = letterbox(PICTURE, IMGSZ)[None]
+    outputs = {name: value.numpy() for name, value in graph(image).items()}
+    document = metadata(
+        model, frame=IMGSZ, max_detections=SLOTS, threshold=0.0, precision="float32", raw=True
+    )
+    found = postprocess(outputs, document, lambda cuts: graph.masks(*cuts)["masks"].numpy(), region)
+    expected = Detector(model).detect(image, 0.0, SLOTS, np.array([region]))
+    np.testing.assert_allclose(found["scores"], expected["scores"][0], rtol=1e-3)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"][0], atol=0.05)
+    np.testing.assert_array_equal(found["classes"], expected["classes"][0])
+    np.testing.assert_allclose(found["masks"], expected["masks"][0], atol=5e-3)
