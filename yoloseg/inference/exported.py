@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from yoloseg.inference.raw import LEVELS, postprocess
 FORMAT_VERSION = 1  # of the metadata
 
 
-class ExportedFile:
+class ExportedFile(ABC):
     """What a file says of itself, and `find`; the runtimes below only run frames.
 
     document: the file's metadata. Pictures go in as they are, one at a time.
@@ -47,9 +48,9 @@ class ExportedFile:
             f"{self.max_detections} a picture at most; export with --threshold and --max-detections for more"
         )
 
+    @abstractmethod
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture: uint8 [H, W, 3] RGB -> the file's outputs, boxes in pixels of the picture."""
-        raise NotImplementedError
 
     def check(self, picture: np.ndarray) -> None:
         """Raises UsageError for a picture of another size than the file's frames."""
