@@ -22,7 +22,7 @@ def write_onnx(graph: InstanceGraph, path: Path, frame: tuple[int, int] | None, 
     import tf2onnx
 
     frames = tf.TensorSpec([None, *(frame or (None, None)), 3], tf.uint8, name="frames")
-    function = tf.function(graph.__call__, input_signature=[frames])
+    function = tf.function(graph.__call__, input_signature=[frames], autograph=False)
     try:
         model, _ = tf2onnx.convert.from_function(function, input_signature=[frames], opset=OPSET)
     except Exception as error:  # tf2onnx raises what its parts raise

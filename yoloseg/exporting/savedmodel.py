@@ -28,27 +28,34 @@ def write_savedmodel(
     """
     frames = tf.TensorSpec([None, *(frame or (None, None)), 3], tf.uint8, name="frames")
     files = tf.TensorSpec([None], tf.string, name="image_bytes")
+    imgsz = graph.model.imgsz
+    shapes = ((4,), (1, 1), (1, 4), (1, 4))
+    images = tf.TensorSpec([None, *imgsz, 3], tf.float32)
+    placement = Placement(*(tf.TensorSpec([None, *shape], tf.float32) for shape in shapes))
+    # one function that all signatures call, so that the file holds the network once
+    instances = tf.function(graph.instances, input_signature=[images, placement], autograph=False)
+
+    def serving_default(frames):
+        return instances(*letterbox_frames(frames, imgsz))
 
     def pasted(frames):
-        found = graph(frames)
+        found = serving_default(frames)
         height, width = ops.shape(frames)[1:3]
         return found | {"masks": packed_masks(found, height, width)}
 
     def read(content):
         picture = tf.io.decode_image(content, channels=3, expand_animations=False)
         picture = tf.ensure_shape(picture, [None, None, 3])
-        images, place = letterbox_frames(picture[None], graph.model.imgsz)
+        images, place = letterbox_frames(picture[None], imgsz)
         return images[0], place.region[0], place.scale[0], place.shift[0], place.limit[0]
 
     def encoded(image_bytes):
-        imgsz = graph.model.imgsz
-        shapes = ((*imgsz, 3), (4,), (1, 1), (1, 4), (1, 4))
-        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in ((*imgsz, 3), *shapes))
         images, *place = tf.map_fn(read, image_bytes, fn_output_signature=signature)
-        return graph.instances(images, Placement(*place))
+        return instances(images, Placement(*place))
 
     archive = keras.export.ExportArchive()
-    archive.add_endpoint("serving_default", graph.__call__, input_signature=[frames])
+    archive.add_endpoint("serving_default", serving_default, input_signature=[frames])
     archive.add_endpoint("pasted", pasted, input_signature=[frames])
     archive.add_endpoint("encoded", encoded, input_signature=[files])
     archive.write_out(str(folder), verbose=False)
