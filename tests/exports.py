@@ -38,6 +38,11 @@ def operators(path):
     ]
 
 
+def correlation(found, expected):
+    """Of two arrays of one shape, a number a pair of elements."""
+    return np.corrcoef(np.ravel(found), np.ravel(expected))[0, 1]
+
+
 def same_instances(found, expected):
     """Within what float32 files promise. The masks of random weights are all near 0.5: no IoU to hold."""
     assert len(found) == len(expected)

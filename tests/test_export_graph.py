@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from exports import IMGSZ, PICTURE, SLOTS, network, operators, same_instances
+from exports import IMGSZ, PICTURE, SLOTS, correlation, network, operators, same_instances
 
 import yoloseg
 from yoloseg.data.letterbox import letterbox, picture_region
@@ -88,10 +88,12 @@ def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
     graph = RawGraph(model, 20)
     rounded, exact = RawGraph(model, 20), graph(image)
     quantize(rounded, dataset, 8)
+    # ties round the other way, and random weights carry that on from layer to layer: deep maps differ most
+    same = {"P2": 0.95, "P3": 0.8, "P4": 0.75, "P5": 0.5}
+    near = {"P2": 0.93, "P3": 0.7, "P4": 0.4, "P5": 0.2}
     for name, expected in rounded(image).items():
-        # ties round the other way, and 80 layers of random weights carry that on
-        same, near = (np.corrcoef(np.ravel(expected), np.ravel(other[name]))[0, 1] for other in (found, exact))
-        assert same > 0.6 and near > 0.3, name  # of unrelated outputs: 0
+        assert correlation(expected, found[name]) > same[name[:2]], name
+        assert correlation(expected, exact[name]) > near[name[:2]], name
 
 
 @pytest.mark.parametrize(
