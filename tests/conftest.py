@@ -10,7 +10,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.ops import gradient_registry
 
-LONGEST = ("test_train_command.py", "test_trainer.py", "test_devices.py", "test_benchmark.py")
+LONGEST = (
+    "test_train_command.py",
+    "test_exporting.py",
+    "test_trainer.py",
+    "test_devices.py",
+    "test_export_graph.py",
+    "test_benchmark.py",
+)
 
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 

@@ -120,7 +120,7 @@ def test_pictures_in_both_splits_are_reported(datafile):
         ("train: {annotations: a.json, images: [}\n", "broken YAML.*line 1"),
         ("trian: {annotations: a.json, images: b}\n", "unknown key `trian`"),
         ("train: a.json\n", "`train`.*annotations: FILE.json"),
-        ("train: {annotations: a.json}\n", "`train`.*images: FOLDER"),
+        ("train: {annotations: a.json}\n", "`train`.*`images` is missing"),
         ("train: {annotations: a.json, images: 3}\n", "`images` must be a path"),
         ("train: {annotations: a.json, images: b}\n", "no `val`"),
         ("train: {annotations: a.json, images: b}\nval: {annotations: a.json, images: b}\n", "a.json.*read"),

@@ -1,6 +1,8 @@
 """The graph that is exported, and its variants: folding, letterbox, raw, int8."""
 
+from dataclasses import replace
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from yoloseg.inference.benchmark import untrained_network
 from yoloseg.inference.raw import postprocess
 from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import YoloSeg
+from yoloseg.modeling.sizes import SIZES
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,16 @@ def test_letterbox_in_the_graph_is_opencvs():
             np.testing.assert_allclose(boxes, [[0, 0, width, height]], atol=cut)
 
 
-def test_raw_files_find_the_same_with_numpy_between(model, tmp_path):
+def heavier():
+    """Size n with what only m and l have: Mish and the dense branch of the mask subnet."""
+    size = replace(SIZES["n"], backbone_activation="mish", dense_branch=True)
+    with patch.dict(SIZES, n=size):
+        return network()
+
+
+@pytest.mark.parametrize("parts", ["of n", "of m"])
+def test_raw_files_find_the_same_with_numpy_between(parts, model, tmp_path):
+    model = model if parts == "of n" else heavier()
     path = export_model(model, tmp_path / "raw.tflite", "litert", max_detections=SLOTS, raw=True)
     names = {name for name, _ in operators(path)}
     assert not names & {"TOPK_V2", "GATHER", "GATHER_ND", "WHILE", "BATCH_MATMUL"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -17,9 +18,10 @@ from exports import IMGSZ, PICTURE, SLOTS, correlation, network, operators, same
 from tensorflow.core.protobuf import saved_model_pb2
 
 import yoloseg
-from yoloseg import export
+from yoloseg import benchmark, export
+from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.letterbox import letterbox
-from yoloseg.data.records import Dataset
+from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.exporting import export_model
 from yoloseg.exporting.graph import RawGraph
@@ -135,6 +137,19 @@ def test_a_savedmodel_needs_tensorflow_alone(model, files, tmp_path):
         masks = np.unpackbits(found["pasted"][image, :count], axis=-1, count=200).astype(bool)
         assert (masks != expected.masks).mean() < 0.01
         assert not found["pasted"][image, count:].any()
+
+
+def test_onnx_takes_batches(files):
+    session = onnxruntime.InferenceSession(str(files["animals.onnx"]), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    frames = np.stack([PICTURE, PICTURE[::-1]])
+    both = dict(zip(names, session.run(names, {"frames": frames}), strict=True))
+    for image, frame in enumerate(frames):
+        alone = dict(zip(names, session.run(names, {"frames": frame[None]}), strict=True))
+        count = alone["num_detections"][0]
+        assert both["num_detections"][image] == count
+        np.testing.assert_allclose(both["boxes"][image, :count], alone["boxes"][0, :count], atol=0.5)
+        np.testing.assert_allclose(both["scores"][image, :count], alone["scores"][0, :count], atol=1e-3)
 
 
 @pytest.mark.parametrize("program", ["savedmodel", "litert", "onnx"])
@@ -284,6 +299,40 @@ def test_too_few_pictures_and_another_backend(model, tmp_path, monkeypatch):
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     with pytest.raises(UsageError, match="needs the TensorFlow backend, not jax"):
         export_model(model, tmp_path / "a.tflite", "litert")
+
+
+def test_where_nothing_can_be_written_or_a_library_is_missing(model, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write .*a.tflite"):
+        export_model(model, tmp_path / "file" / "a.tflite", "litert")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"ONNX export needs tf2onnx: pip install 'yoloseg\[onnx\]'"):
+        export_model(model, tmp_path / "a.onnx", "onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_benchmark_compares_files(files, tmp_path, capsys):
+    """The AP is that of the file: its own best detection, taken as ground truth, is found by it."""
+    best = yoloseg.Predictor(yoloseg.load(files["framed.tflite"])).predict_image(PICTURE)
+    x0, y0, x1, y1 = (float(value) for value in best.boxes[0])
+    polygon = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+    truth = Annotation(int(best.class_ids[0]), (polygon,), (x0, y0, x1, y1), (x1 - x0) * (y1 - y0))
+    record = Record(1, lambda: PICTURE, 150, 200, (truth,))
+    classes = yoloseg.load(files["framed.tflite"]).classes
+    data = tmp_path / "data.yaml"
+    write_coco(Dataset("one", classes, tuple(range(1, 1 + len(classes))), [record]), tmp_path / "val")
+    data.write_text("val: {annotations: val/annotations.json, images: val/images}")
+    cv2.imwrite(str(tmp_path / "in.png"), PICTURE[..., ::-1])
+    flags = ["--weights", str(files["framed.tflite"]), "--source", str(tmp_path / "in.png"), "--repeats", "2"]
+    out = tmp_path / "out"
+    assert benchmark.main([*flags, "--data", str(data), "--out", str(out)]) == 0
+    header, _, row = (out / "benchmark.md").read_text().splitlines()
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert cells["instances"] == "6" and float(cells["box AP"]) > 0.99
+    assert row in capsys.readouterr().out
+    assert cv2.imread(str(out / "benchmark.png")).std() > 1
+    assert benchmark.main([*flags, "--threads", "1"]) == 2
+    assert "for one .keras file" in capsys.readouterr().err
 
 
 def test_the_command(model, tmp_path, capsys):

@@ -6,53 +6,25 @@ Nothing is left to be found in the middle of an epoch, except pixels damaged in 
 
 from __future__ import annotations
 
-import gc
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yoloseg.data.coco_masks import FAR, Shape, read_polygons, read_rle
-from yoloseg.data.images import check_pictures, size_message
-from yoloseg.data.records import Annotation, Dataset, Problem, Record
+from yoloseg.data.json_file import read_json, without_collection
+from yoloseg.data.pictures import (
+    Picture,
+    Problems,
+    Report,
+    label_of,
+    make_dataset,
+    printable,
+    relative_path,
+)
+from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
 
-Report = Callable[[str, str], None]  # takes a record and what was done about it
 
-_CHUNK = 20_000  # annotations whose polygons are checked together: bounds the memory for intermediate arrays
-
-
-@dataclass
-class _Picture:
-    """An entry of `images`: its file, size (None until read from the file) and annotations as the JSON has
-    them."""
-
-    image_id: int
-    label: str
-    path: Path
-    size: tuple[int, int] | None
-    annotations: list[tuple[int, dict]] = field(default_factory=list)  # (position in the file's list, entry)
-    usable: bool = True
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Stops the search for garbage while millions of lists are made and none is dropped: it would double the
-    time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@_without_collection()
+@without_collection()
 def load_coco(annotations: str | Path, images: str | Path, name: str | None = None) -> Dataset:
     """Reads COCO instance annotations; every picture's header and end are looked at.
 
@@ -70,48 +42,25 @@ def load_coco(annotations: str | Path, images: str | Path, name: str | None = No
     file is missing, not JSON, not COCO instance annotations; categories without clear ids and names; the
     folder is missing; no usable picture.
     """
-    source, folder = Path(annotations), Path(images)
-    document = _read_json(source)
+    return coco_dataset(read_json(Path(annotations)), Path(annotations), Path(images), name)
+
+
+def coco_dataset(document: Any, source: Path, folder: Path, name: str | None) -> Dataset:
+    """As `load_coco` from the content of its file, which is emptied: it takes several times the room of the
+    records."""
     _check_form(source, document)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of pictures (for {source}); correct `images`")
-    problems: list[Problem] = []
-
-    def report(record: str, message: str) -> None:
-        problems.append(Problem(str(source), record, message))
-
+    problems = Problems(source)
+    report = problems.report
     entries = [entry for entry in document["annotations"] if isinstance(entry, dict)]
     used = {entry.get("category_id") for entry in entries if type(entry.get("category_id")) is int}
-    categories = _categories(source, document["categories"], used, report)
-    class_of = {category_id: k for k, category_id in enumerate(categories)}
+    categories = read_categories(source, document["categories"], used, report)
     pictures = _pictures(document["images"], folder, report)
     _attach(document["annotations"], pictures, report)
-    usable = _check_files(list(pictures.values()), report)
-    if not usable:
-        first = f" First: {problems[0].record}: {problems[0].message}" if problems else ""
-        raise DataError(
-            f"{source}: none of its {len(document['images'])} pictures can be used "
-            f"with the folder {folder}; correct `images`.{first}"
-        )
-    del document, entries
-    records = list(_records(usable, class_of, report))
-    return Dataset(name or source.stem, tuple(categories.values()), tuple(categories), records, problems)
-
-
-def _read_json(source: Path) -> Any:
-    try:
-        return json.loads(source.read_bytes())
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{source}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
-            "was it cut off while being copied? Export it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: not a JSON text file ({error})") from error
-    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise DataError(f"{source}: not a COCO annotation file ({error})") from error
+    del entries
+    document.clear()
+    return make_dataset(name or source.stem, source, list(pictures.values()), categories, problems)
 
 
 def _check_form(source: Path, document: Any) -> None:
@@ -130,7 +79,7 @@ def _check_form(source: Path, document: Any) -> None:
         raise DataError(f"{source}: an empty set: its list `images` holds nothing")
 
 
-def _categories(source: Path, entries: list, used: set[int], report: Report) -> dict[int, str]:
+def read_categories(source: Path, entries: list, used: set[int], report: Report) -> dict[int, str]:
     """Category id -> name, sorted by id."""
     names: dict[int, str] = {}
     parents: dict[int, Any] = {}
@@ -163,9 +112,9 @@ def _categories(source: Path, entries: list, used: set[int], report: Report) -> 
     return dict(sorted(names.items()))
 
 
-def _pictures(entries: list, folder: Path, report: Report) -> dict[int, _Picture]:
+def _pictures(entries: list, folder: Path, report: Report) -> dict[int, Picture]:
     """Entries of `images` by id; those whose entry cannot be used are left out."""
-    pictures: dict[int, _Picture] = {}
+    pictures: dict[int, Picture] = {}
     ambiguous: set[int] = set()
     for position, entry in enumerate(entries):
         image_id = entry.get("id") if isinstance(entry, dict) else None
@@ -173,18 +122,17 @@ def _pictures(entries: list, folder: Path, report: Report) -> dict[int, _Picture
             report(f"image number {position}", "left out: it has no `id` that is a whole number")
             continue
         file_name = entry.get("file_name")
-        printable = isinstance(file_name, str) and file_name.isprintable()
-        label = f"image {image_id} ({file_name if printable else ascii(file_name)})"
-        relative = _relative_path(file_name)
+        label = f"image {image_id} ({printable(file_name)})"
+        relative = relative_path(file_name)
         if relative is None:
             report(label, "left out: its `file_name` is not a path inside the folder of pictures")
             continue
-        height, width = _whole(entry.get("height")), _whole(entry.get("width"))
+        height, width = whole(entry.get("height")), whole(entry.get("width"))
         stated = entry.get("height") is not None or entry.get("width") is not None
         if stated and (height <= 0 or width <= 0):
             report(label, f"left out: {entry.get('width')} x {entry.get('height')} is not a size")
             continue
-        picture = _Picture(image_id, label, folder / relative, (height, width) if stated else None)
+        picture = Picture(image_id, label, folder / relative, (height, width) if stated else None)
         if image_id not in pictures:
             pictures[image_id] = picture
         elif pictures[image_id].path == picture.path:
@@ -198,33 +146,12 @@ def _pictures(entries: list, folder: Path, report: Report) -> dict[int, _Picture
     return pictures
 
 
-def _relative_path(file_name: Any) -> str | None:
-    """A file name of the JSON as a path below the folder, with either slash; None if it is none or leaves the
-    folder.
-
-    A link inside the folder may lead out of it: that is the work of whoever made the folder, not of the JSON.
-    """
-    if not isinstance(file_name, str) or "\0" in file_name or file_name.startswith(("/", "\\")):
-        return None
-    parts: list[str] = []
-    for part in file_name.replace("\\", "/").split("/"):
-        if part == ".." and not parts:
-            return None
-        if part == "..":
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    if not parts or re.match("[A-Za-z]:", parts[0]):  # a Windows drive
-        return None
-    return "/".join(parts)
-
-
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
     """A number of pixels: 640 or 640.0; 0 for anything else."""
     return int(value) if type(value) in (int, float) and 0 < value < 1e9 and value == int(value) else 0
 
 
-def _attach(entries: list, pictures: dict[int, _Picture], report: Report) -> None:
+def _attach(entries: list, pictures: dict[int, Picture], report: Report) -> None:
     """Hands every annotation to its picture; those of an unknown picture and second copies are left out."""
     seen: dict[int, dict] = {}
     for position, entry in enumerate(entries):
@@ -234,120 +161,16 @@ def _attach(entries: list, pictures: dict[int, _Picture], report: Report) -> Non
         image_id = entry.get("image_id")
         picture = pictures.get(image_id) if type(image_id) is int else None
         if picture is None:
-            report(_label(position, entry), f"left out: image id {image_id!r} is no usable entry of `images`")
+            message = f"left out: image id {image_id!r} is no usable entry of `images`"
+            report(label_of(position, entry), message)
             continue
         annotation_id = entry.get("id")
         if type(annotation_id) is int:
             first = seen.setdefault(annotation_id, entry)
             if first is not entry:
                 if first == entry:
-                    report(_label(position, entry, picture), "written twice; one is left out")
+                    report(label_of(position, entry, picture), "written twice; one is left out")
                     continue
-                report(_label(position, entry, picture), "kept without its id, which another one has too")
+                report(label_of(position, entry, picture), "kept without its id, which another one has too")
                 entry = {**entry, "id": None}
         picture.annotations.append((position, entry))
-
-
-def _check_files(pictures: list[_Picture], report: Report) -> list[_Picture]:
-    """The pictures whose files are sound and of the stated size; where none is stated, the file's is filled
-    in."""
-    usable = []
-    candidates = [picture for picture in pictures if picture.usable]
-    for picture, header in zip(candidates, check_pictures([p.path for p in candidates]), strict=True):
-        if isinstance(header, DataError):
-            reason = str(header)
-        elif header.orientation_for(picture.size) is None:
-            reason = size_message(picture.path, header, picture.size)
-        else:
-            picture.size = picture.size or header.displayed
-            usable.append(picture)
-            continue
-        annotations = f" with its {len(picture.annotations)} annotations" if picture.annotations else ""
-        report(picture.label, f"left out{annotations}: {reason}")
-    return usable
-
-
-def _records(pictures: list[_Picture], class_of: dict[int, int], report: Report) -> Iterator[Record]:
-    """Records in order. The entries of pictures that are done are let go, as they take several times the
-    room."""
-    chunk: list[_Picture] = []
-    count = 0
-    for picture in pictures:
-        chunk.append(picture)
-        count += len(picture.annotations)
-        if count >= _CHUNK:
-            yield from _chunk_records(chunk, class_of, report)
-            chunk, count = [], 0
-    yield from _chunk_records(chunk, class_of, report)
-
-
-def _chunk_records(pictures: list[_Picture], class_of: dict[int, int], report: Report) -> Iterator[Record]:
-    polygons: list[list] = []
-    sizes: list[tuple[int, int]] = []
-    for picture in pictures:
-        for _, entry in picture.annotations:
-            if isinstance(entry.get("segmentation"), list):
-                polygons.append(entry["segmentation"])
-                sizes.append(picture.size)
-    shapes = iter(read_polygons(polygons, sizes))
-    for picture in pictures:
-        annotations = []
-        for position, entry in picture.annotations:
-            segmentation = entry.get("segmentation")
-            if isinstance(segmentation, list):
-                shape = next(shapes)
-            elif isinstance(segmentation, dict):
-                shape = read_rle(segmentation, picture.size)
-            else:
-                shape = Shape(None, notes=("it has no segmentation",))
-            annotation, notes = _annotation(entry, shape, class_of)
-            for note in notes:
-                report(_label(position, entry, picture), note)
-            if annotation is not None:
-                annotations.append(annotation)
-        picture.annotations = []
-        height, width = picture.size
-        yield Record(picture.image_id, picture.path, height, width, tuple(annotations))
-
-
-def _annotation(entry: dict, shape: Shape, class_of: dict[int, int]) -> tuple[Annotation | None, list[str]]:
-    """One annotation, or None, and what is to be reported of it."""
-    category_id = entry.get("category_id")
-    class_index = class_of.get(category_id) if type(category_id) is int else None
-    if class_index is None:
-        return None, [f"left out: category id {category_id!r} is not in `categories`"]
-    if shape.segmentation is None:
-        return None, [f"left out: {note}" for note in shape.notes[:1]]
-    notes = [f"kept without one part: {note}" for note in shape.notes]
-    box = _box(entry.get("bbox"))
-    if box is None:
-        if entry.get("bbox") is not None:
-            notes.append(f"its box {entry['bbox']} has no size; made again from its segmentation")
-        box = shape.box
-    area, track_id, annotation_id = entry.get("area"), entry.get("track_id"), entry.get("id")
-    return Annotation(
-        class_index,
-        shape.segmentation,
-        box,
-        float(area) if type(area) in (int, float) and 0 < area < FAR**2 else shape.area,
-        entry.get("iscrowd") not in (None, 0, "0"),
-        annotation_id if type(annotation_id) is int else None,
-        track_id if type(track_id) is int else None,
-    ), notes
-
-
-def _box(value: Any) -> tuple[float, float, float, float] | None:
-    """COCO's [x, y, width, height] to corners; None if it is no box with a size."""
-    if not isinstance(value, list) or len(value) != 4 or not all(type(v) in (int, float) for v in value):
-        return None
-    x, y, width, height = value
-    if not (width > 0 and height > 0 and max(map(abs, value)) < FAR):
-        return None
-    return (float(x), float(y), float(x + width), float(y + height))
-
-
-def _label(position: int, entry: dict, picture: _Picture | None = None) -> str:
-    """How a Problem names an annotation."""
-    annotation_id = entry.get("id")
-    label = f"annotation number {position}" if annotation_id is None else f"annotation {annotation_id}"
-    return label if picture is None else f"{label} of {picture.label}"

@@ -1,10 +1,13 @@
-"""What `--data` names: a YAML data file with one entry a split, or `shapes` for the built-in set.
+"""What `--data` names: a YAML data file with one entry a split, a folder of splits, or `shapes` for the
+built-in set.
 
     train: {annotations: animals/train/_annotations.coco.json, images: animals/train}
     val:   {annotations: animals/valid/_annotations.coco.json, images: animals/valid}
     test:  {annotations: animals/test/_annotations.coco.json, images: animals/test}     # optional
 
-Relative paths are relative to the data file; absolute ones are allowed.
+Relative paths are relative to the data file; absolute ones are allowed. A split may also be one folder that
+holds `_annotations.coco.json` and the pictures, and a folder of such folders may stand for the data file. A
+YOLO `data.yaml` (with `names`) is a data file too. docs/formats.md has the entries of every format.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from typing import Any
 
 import yaml
 
-from yoloseg.data.coco import load_coco
+from yoloseg.data.formats import EXPORT, Entry, check_entry, load_entry
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
+from yoloseg.data.yolo import read_names
 from yoloseg.errors import DataError
 
 SPLITS = ("train", "val", "test")
+FOLDERS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # what exports call them
+YOLO_KEYS = ("path", "nc", "download", "roboflow", "channels", "kpt_shape")  # beside names and splits
 _FORM = "it needs lines such as `train: {annotations: FILE.json, images: FOLDER}` and the same for `val`"
 
 
@@ -42,22 +48,24 @@ def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) ->
         raise DataError(f"{data}: it has no `{missing[0]}` (only {', '.join(entries)}); add it: {_FORM}")
     datasets: dict[str, Dataset] = {}
     for split in splits:
-        annotations, images = entries[split]
-        dataset = load_coco(annotations, images, name=f"{Path(data).stem} {split}")
+        entry = entries[split]
+        dataset = load_entry(entry, f"{Path(data).stem} {split}")
         if split != "test" and not any(not a.crowd for record in dataset.records for a in record.annotations):
-            problems = f" (first problem: {dataset.problems[0]})" if dataset.problems else ""
-            raise DataError(f"{annotations}: `{split}` has {len(dataset)} pictures but no instance{problems}")
+            first = f" (first problem: {dataset.problems[0]})" if dataset.problems else ""
+            raise DataError(f"{entry.source}: `{split}` has {len(dataset)} pictures but no instance{first}")
         if datasets:
             first = next(iter(datasets.values()))
-            dataset = align_classes(dataset, first.classes, first.category_ids, str(annotations))
-            _report_shared(dataset, first, str(annotations))
+            dataset = align_classes(dataset, first.classes, first.category_ids, entry.source)
+            _report_shared(dataset, first, entry.source)
         datasets[split] = dataset
     return datasets
 
 
-def read_datafile(path: str | Path) -> dict[str, tuple[Path, Path]]:
-    """Split -> (annotation file, folder of pictures) of a data file. Raises DataError if it is not one."""
+def read_datafile(path: str | Path) -> dict[str, Entry]:
+    """The splits of a data file or folder of splits. Raises DataError if it is neither."""
     path = Path(path)
+    if path.is_dir():
+        return _folder(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{path}: neither a data file (.yaml) nor `shapes`; write a YAML file: {_FORM}")
     try:
@@ -66,14 +74,39 @@ def read_datafile(path: str | Path) -> dict[str, tuple[Path, Path]]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2026-99-99 is no date
         raise DataError(f"{path}: broken YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: not a data file: {_FORM}")
-    unknown = [key for key in content if key not in SPLITS]
+    keys = (*SPLITS, "names")
+    extra = YOLO_KEYS if "names" in content else ()
+    unknown = [key for key in content if key not in (*keys, *extra)]
     if unknown:
-        raise DataError(f"{path}: unknown key `{unknown[0]}`; the keys are {', '.join(SPLITS)}")
-    return {split: _entry(path, split, entry) for split, entry in content.items()}
+        raise DataError(f"{path}: unknown key `{unknown[0]}`; the keys are {', '.join(keys)}")
+    names = read_names(content["names"], path) if "names" in content else None
+    root = content.get("path", "")
+    if not isinstance(root, str):
+        raise DataError(f"{path}: `path` must be a folder, not {root!r}")
+    splits = {split: content[split] for split in SPLITS if content.get(split) is not None}
+    if not splits:
+        raise DataError(f"{path}: not a data file: {_FORM}")
+    entries = {split: _entry(path, split, entry, names, root) for split, entry in splits.items()}
+    for entry in entries.values():
+        check_entry(entry)
+    return entries
+
+
+def _folder(path: Path) -> dict[str, Entry]:
+    """The splits of an export: `train`, `valid` and `test` with `_annotations.coco.json` in each."""
+    entries = {}
+    for split, names in FOLDERS.items():
+        for name in names:
+            if (path / name / EXPORT).is_file():
+                fields = {"annotations": f"{name}/{EXPORT}", "images": name}
+                entries[split] = Entry(path / "data.yaml", split, fields)
+    if not entries:
+        raise DataError(f"{path}: a folder without train/{EXPORT}; name a data file (.yaml): {_FORM}")
+    return entries
 
 
 def align_classes(
@@ -119,13 +152,18 @@ def align_classes(
     )
 
 
-def _entry(path: Path, split: str, entry: Any) -> tuple[Path, Path]:
-    if not isinstance(entry, dict) or set(entry) != {"annotations", "images"}:
-        raise DataError(f"{path}: `{split}`: {_FORM}; it says {entry!r}")
-    for key, value in entry.items():
-        if not isinstance(value, str) or not value:
-            raise DataError(f"{path}: `{split}`: `{key}` must be a path, not {value!r}")
-    return path.parent / entry["annotations"], path.parent / entry["images"]
+def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, root: str) -> Entry:
+    if isinstance(value, str) and value and "\0" not in value and (path.parent / value / EXPORT).is_file():
+        value = {"annotations": f"{value}/{EXPORT}", "images": value}
+    elif names is not None and isinstance(value, (str, list)):
+        folder = Path(root)
+        if root and not (path.parent / root).is_dir():
+            raise DataError(f"{path}: `path` {root}: no such folder")
+        places = value if isinstance(value, list) else [value]
+        value = {"images": [str(folder / place) if root else place for place in places]}
+    if not isinstance(value, dict) or not value or not all(isinstance(key, str) for key in value):
+        raise DataError(f"{path}: `{split}`: {_FORM}; it says {value!r}")
+    return Entry(path, split, value, names)
 
 
 def _reindexed(record: Record, index: dict[int, int]) -> Record:

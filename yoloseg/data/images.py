@@ -32,7 +32,7 @@ _EXIF_ORIENTATION = 0x0112
 _TAIL = 64  # bytes; too short to reach back to the end mark of a thumbnail in a JPEG's header
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 # What Pillow raises on files that are broken in one way or another.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -178,7 +178,7 @@ def _open(path: str | Path, stream: BinaryIO) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         empty = "an empty file" if stream.seek(0, os.SEEK_END) == 0 else "not a picture this package can read"
         raise DataError(f"{path}: {empty}; save it again as JPEG or PNG, or take it out") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(f"{path}: broken picture ({error}); copy or save it again, or take it out") from error
 
 
@@ -191,7 +191,7 @@ def _header(picture: Image.Image) -> PictureHeader:
             exif = Image.Exif()
             exif.load(content)
             orientation = exif.get(_EXIF_ORIENTATION, 1)
-        except _BROKEN:
+        except BROKEN:
             orientation = 1  # unreadable EXIF says nothing: viewers show such a picture as stored
     if orientation not in range(1, 9):
         orientation = 1
@@ -219,7 +219,7 @@ def _decode_with_pillow(path: str | Path, picture: Image.Image) -> np.ndarray:
             return np.repeat(grey[:, :, None], 3, axis=2)
         if picture.mode not in ("I", "F"):
             return np.asarray(picture.convert("RGB"))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(
             f"{path}: truncated or broken picture ({error}); copy or save it again, or take it out"
         ) from error
