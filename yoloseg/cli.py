@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "COCO box and mask AP of a weights file, or of a results file",
     "predict": "draw the instances found in pictures, videos or a camera's stream",
     "export": "write one SavedModel, LiteRT or ONNX file that holds everything",
+    "data": "check a data set before training, or write it in another format",
     "anchors": "fit anchor sizes to the boxes of a data set by k-means",
     "benchmark": "time every part of prediction and training on this machine",
 }
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`yoloseg COMMAND ...`; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMMANDS:
-        return importlib.import_module(f"yoloseg.{arguments[0]}").main(arguments[1:])
+        name = "data.__main__" if arguments[0] == "data" else arguments[0]  # the room of that name
+        return importlib.import_module(f"yoloseg.{name}").main(arguments[1:])
     if arguments in (["--version"], ["-V"]):
         from yoloseg import __version__
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from yoloseg.data.records import Annotation, Dataset
+from yoloseg.data.write_pictures import PictureNames, encode_picture, write_picture
 from yoloseg.errors import UsageError
-from yoloseg.files import atomic_write, write_json
+from yoloseg.files import write_json
 
 SUFFIXES = (".png", ".jpg")
 
 
-def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str = ".png") -> Path:
+def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str | None = ".png") -> Path:
     """Writes `folder/images/...` and then `folder/annotations.json`; returns the path of the JSON.
 
     Frames of a clip share a folder (`clip0001/00000.png`), other pictures are named by image id. suffix:
-    ".png" keeps the pixels exactly, ".jpg" (quality 95) does not. Image, annotation and category ids are
+    ".png" keeps the pixels exactly, ".jpg" (quality 95) does not; None copies picture files under their own
+    names (`write_picture`). Image, annotation and category ids are
     kept; missing annotation ids are counted up. RLE stays RLE, polygons stay polygons; `bbox` is x, y, width,
     height. Clips are listed under `videos`; their images carry `video_id` and `frame_index`, annotations
     `track_id` and `video_id`. The JSON is written last and whole, so a folder without it is unfinished.
@@ -27,24 +28,29 @@ def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str = ".png") ->
     be read.
     """
     folder = Path(folder)
-    if suffix not in SUFFIXES:
+    if suffix is not None and suffix not in SUFFIXES:
         raise UsageError(f"write_coco: suffix {suffix!r} is not one of {', '.join(SUFFIXES)}")
     given = [a.annotation_id for r in dataset.records for a in r.annotations if a.annotation_id is not None]
     next_id = max(given, default=0) + 1
     video_ids: dict[str, int] = {}
+    names = PictureNames()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for record in dataset.records:
         entry: dict[str, Any] = {"id": record.image_id, "width": record.width, "height": record.height}
         video: dict[str, Any] = {}
         if record.frame_of is None:
-            entry["file_name"] = f"{record.image_id:012d}{suffix}"
+            file = f"{record.image_id:012d}{suffix}"
         else:
             clip, frame = record.frame_of
             video = {"video_id": video_ids.setdefault(clip, len(video_ids) + 1)}
             entry |= video | {"frame_index": frame}
-            entry["file_name"] = f"clip{video['video_id']:04d}/{frame:05d}{suffix}"
-        _write_picture(folder / "images" / entry["file_name"], record.read_image())
+            file = f"clip{video['video_id']:04d}/{frame:05d}{suffix}"
+        if suffix is None:
+            file = write_picture(record, folder / "images", names.stem(record))
+        else:
+            encode_picture(folder / "images" / file, record.read_image())
+        entry["file_name"] = file
         images.append(entry)
         for annotation in record.annotations:
             annotation_id = annotation.annotation_id
@@ -86,13 +92,3 @@ def _geometry(annotation: Annotation) -> dict[str, Any]:
     if annotation.track_id is not None:
         fields["track_id"] = annotation.track_id
     return fields
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes uint8 RGB atomically."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
-    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise UsageError(f"cannot encode {path}")
-    with atomic_write(path) as aside:
-        aside.write_bytes(encoded.tobytes())

@@ -48,17 +48,22 @@ def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) ->
         raise DataError(f"{data}: it has no `{missing[0]}` (only {', '.join(entries)}); add it: {_FORM}")
     datasets: dict[str, Dataset] = {}
     for split in splits:
-        entry = entries[split]
-        dataset = load_entry(entry, f"{Path(data).stem} {split}")
-        if split != "test" and not any(not a.crowd for record in dataset.records for a in record.annotations):
-            first = f" (first problem: {dataset.problems[0]})" if dataset.problems else ""
-            raise DataError(f"{entry.source}: `{split}` has {len(dataset)} pictures but no instance{first}")
-        if datasets:
-            first = next(iter(datasets.values()))
-            dataset = align_classes(dataset, first.classes, first.category_ids, entry.source)
-            _report_shared(dataset, first, entry.source)
-        datasets[split] = dataset
+        dataset = load_entry(entries[split], f"{Path(data).stem} {split}")
+        join_split(datasets, split, dataset, entries[split].source)
     return datasets
+
+
+def join_split(datasets: dict[str, Dataset], split: str, dataset: Dataset, source: str) -> None:
+    """Adds a split to those that were read before, its classes brought to theirs. source: the file in
+    messages. Raises DataError where training would refuse it: see `load_datasets`."""
+    if split != "test" and not any(not a.crowd for record in dataset.records for a in record.annotations):
+        first = f" (first problem: {dataset.problems[0]})" if dataset.problems else ""
+        raise DataError(f"{source}: `{split}` has {len(dataset)} pictures but no instance{first}")
+    if datasets:
+        first = next(iter(datasets.values()))
+        dataset = align_classes(dataset, first.classes, first.category_ids, source)
+        _report_shared(dataset, first, source)
+    datasets[split] = dataset
 
 
 def read_datafile(path: str | Path) -> dict[str, Entry]:

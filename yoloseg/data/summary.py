@@ -26,24 +26,30 @@ def count_instances(dataset: Dataset) -> tuple[np.ndarray, int]:
 
 def summary(dataset: Dataset, most: int = 10) -> str:
     """Lines of text: pictures, instances of each class, and the first `most` problems with their count."""
-    counts, crowds = count_instances(dataset)
-    background = sum(not record.annotations for record in dataset.records)
-    first = f"{dataset.name}: {_plural(len(dataset), 'picture')}"
-    if background:
-        first += f" ({background} without annotations)"
-    first += f", {_plural(int(counts.sum()), 'instance')}"
-    first += f" of {_plural(len(dataset.classes), 'class', 'classes')}"
-    if crowds:
-        first += f", {_plural(crowds, 'crowd')}"
-    lines = [first]
-    counted = list(zip(dataset.classes, counts.tolist(), strict=True))
-    lines += _wrapped("", [f"{name} {count}" for name, count in counted if count])
-    lines += _wrapped("never annotated: ", [name for name, count in counted if not count])
+    lines = [counts(dataset)]
     if dataset.problems:
         lines.append(f"  {_plural(len(dataset.problems), 'problem')} met while reading:")
         lines += [f"    {problem}" for problem in dataset.problems[:most]]
         if len(dataset.problems) > most:
             lines.append(f"    ... and {len(dataset.problems) - most} more")
+    return "\n".join(lines)
+
+
+def counts(dataset: Dataset) -> str:
+    """Lines of text: pictures, and instances of each class."""
+    instances, crowds = count_instances(dataset)
+    background = sum(not record.annotations for record in dataset.records)
+    first = f"{dataset.name}: {_plural(len(dataset), 'picture')}"
+    if background:
+        first += f" ({background} without annotations)"
+    first += f", {_plural(int(instances.sum()), 'instance')}"
+    first += f" of {_plural(len(dataset.classes), 'class', 'classes')}"
+    if crowds:
+        first += f", {_plural(crowds, 'crowd')}"
+    lines = [first]
+    counted = list(zip(dataset.classes, instances.tolist(), strict=True))
+    lines += _wrapped("", [f"{name} {count}" for name, count in counted if count])
+    lines += _wrapped("never annotated: ", [name for name, count in counted if not count])
     return "\n".join(lines)
 
 

@@ -1,0 +1,184 @@
+"""`yoloseg data check` and `convert`: what is said of broken sets, and round trips through every format."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from annotated import HEIGHT, WIDTH, WRITERS, picture, rle, write
+from pycocotools import mask as mask_utils
+
+from yoloseg.cli import main
+from yoloseg.data.check import check_data, class_problems
+from yoloseg.data.convert import write_datasets
+from yoloseg.data.datafile import load_datasets
+from yoloseg.data.duplicates import alike, thumbnails
+from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.errors import DataError, UsageError
+
+
+def decoded(annotation):
+    shape = annotation.segmentation
+    if not isinstance(shape, dict):
+        parts = [np.asarray(part, np.float64).ravel().tolist() for part in shape]
+        shape = mask_utils.merge(mask_utils.frPyObjects(parts, HEIGHT, WIDTH))
+    return mask_utils.decode(shape) > 0
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+@pytest.mark.parametrize("to", ["coco", "yolo", "youtube-vis"])
+@pytest.mark.parametrize("format", WRITERS)
+def test_round_trips(format, to, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    path = write(format, tmp_path / "in")
+    before = load_datasets(path)
+    status = main(["data", "convert", "--data", str(path), "--to", to, "--out", str(tmp_path / "out")])
+    if to == "youtube-vis" and format not in ("davis", "youtube-vis"):
+        assert status == 2 and "is no frame of a clip" in capsys.readouterr().err
+        return
+    assert status == 0, capsys.readouterr().err
+    after = load_datasets(tmp_path / "out" / "data.yaml")
+    for split, dataset in before.items():
+        assert after[split].classes == dataset.classes and len(after[split]) == len(dataset)
+        for old, new in zip(dataset.records, after[split].records, strict=True):
+            np.testing.assert_array_equal(new.read_image(), old.read_image())
+            assert [a.class_index for a in new.annotations] == [a.class_index for a in old.annotations]
+            for one, other in zip(old.annotations, new.annotations, strict=True):
+                exact = isinstance(one.segmentation, dict) or to == "youtube-vis"
+                assert iou(decoded(one), decoded(other)) >= (1 if exact else 0.99)
+        if to == "youtube-vis":
+            tracks = [[a.track_id for a in r.annotations] for r in after[split].records]
+            assert tracks == [[1, 2], [1, 2]]
+            assert [r.frame_of for r in after[split].records] == [("pets", 0), ("pets", 1)]
+
+
+def test_what_yolo_cannot_hold_is_said(tmp_path):
+    """Parts become one polygon; a crowd is left out."""
+    triangle = np.array([[2, 2], [8, 2], [8, 8]], np.float32)
+    parts = (triangle, triangle + 20)
+    box = (2.0, 2.0, 28.0, 28.0)
+    crowd = Annotation(0, rle(1) | {"counts": rle(1)["counts"].encode()}, box, 1.0, crowd=True)
+    record = Record(1, lambda: picture(0), HEIGHT, WIDTH, (Annotation(0, parts, box, 1.0), crowd))
+    dataset = Dataset("set", ("cat",), (1,), [record])
+    path, lost = write_datasets({"val": dataset}, "yolo", tmp_path / "out")
+    assert "1 crowds: left out" in str(lost[0])
+    (annotation,) = load_datasets(path, ("val",))["val"].records[0].annotations
+    assert iou(decoded(annotation), decoded(record.annotations[0])) > 0.99
+    with pytest.raises(UsageError, match="exists; remove it"):
+        write_datasets({"val": dataset}, "yolo", tmp_path / "out")
+
+
+def test_pictures_are_copied_as_they_are(tmp_path):
+    path = write("coco", tmp_path)
+    write_datasets(load_datasets(path), "coco", tmp_path / "out")
+    for name in ("a.png", "b.png"):
+        copy = tmp_path / "out" / "train" / "images" / name
+        assert copy.read_bytes() == (tmp_path / "train" / name).read_bytes()
+
+
+def test_check_of_a_sound_set(tmp_path, capsys):
+    path = write("coco", tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copytree(tmp_path / "train", other / "val")
+    for k, name in enumerate(("a.png", "b.png")):
+        cv2.imwrite(str(other / "val" / name), picture(5 + k))
+    path.write_text("train: train\nval: other/val\n")
+    assert main(["data", "check", "--data", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "data train: 2 pictures, 4 instances of 2 classes" in out and "cat 2, dog 2" in out
+    assert "not a class: only the heading" in out and "looks the same" not in out
+
+
+def test_check_says_what_is_wrong(tmp_path, capsys):
+    path = write("coco", tmp_path)
+    val = tmp_path / "val"
+    shutil.copytree(tmp_path / "train", val)
+    grey = cv2.imread(str(val / "a.png"))
+    cv2.imwrite(str(val / "a.png"), cv2.add(grey, 2))  # the same to the eye
+    content = json.loads((val / "_annotations.coco.json").read_text())
+    content["categories"] = [
+        {"id": 3, "name": "dog"},
+        {"id": 7, "name": "cat"},
+        {"id": 8, "name": "Cat "},
+        {"id": 9, "name": "CafÃ©"},
+    ]
+    content["annotations"][0]["category_id"] = 99
+    content["images"].append({"id": 7, "file_name": "../secret.png", "height": 4, "width": 4})
+    (val / "_annotations.coco.json").write_text(json.dumps(content))
+    path.write_text("train: train\nval: val\n")
+    assert main(["data", "check", "--data", str(path), "--fix", str(tmp_path / "fixed")]) == 0
+    out = capsys.readouterr().out
+    for said in (
+        "annotation 0 of image 0 (a.png): left out: category id 99",
+        "image 7 (../secret.png): left out",
+        "'CafÃ©': written in a wrong encoding; 'Café' is meant",
+        "classes 'cat', 'Cat ': differ only in how they are written",
+        "2 classes: have another id than in 'data train': matched by name (dog 3 (7), cat 7 (3))",
+        "looks the same as " + str(tmp_path / "train" / "a.png") + " of `train`: scores on it flatter",
+    ):
+        assert said in out, said
+    assert "'Cat ': never annotated" in (tmp_path / "fixed" / "dropped.txt").read_text()
+    fixed = load_datasets(tmp_path / "fixed" / "data.yaml")
+    assert [len(r.annotations) for r in fixed["val"].records] == [1, 2]
+    assert main(["data", "check", "--data", str(path), "--fix", str(tmp_path / "fixed")]) == 2
+
+
+def test_check_refuses_what_training_would(tmp_path, capsys):
+    path = write("coco", tmp_path)
+    path.write_text("train: train\n")
+    assert main(["data", "check", "--data", str(path)]) == 1
+    assert "training would refuse: " in capsys.readouterr().out
+    path.write_text("train: train\nval: {annotations: none.json, images: train}\n")
+    assert main(["data", "check", "--data", str(path)]) == 1
+    assert "none.json: cannot be read" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "train", tmp_path / "val")
+    file = tmp_path / "val" / "_annotations.coco.json"
+    file.write_text(file.read_text().replace('"cat"', '"cow"'))
+    path.write_text("train: train\nval: val\n")
+    found = check_data(path, pictures=False)
+    assert len(found.refusals) == 1 and "'cow' is annotated here but is none of" in found.refusals[0]
+    assert main(["data", "check", "--data", str(tmp_path / "none.yaml")]) == 2
+
+
+def test_names_in_a_wrong_encoding():
+    names = ("Ã¶", "ä", "naïve", "a\N{REPLACEMENT CHARACTER}b", "traffic light", "traffic_light", " pole")
+    told = [f"{p.record}: {p.message}" for p in class_problems(Dataset("d", names, tuple(range(7)), []), "f")]
+    told = [line for line in told if "never" not in line]
+    assert len(told) == 4
+    assert told[0] == "class 'Ã¶': written in a wrong encoding; 'ö' is meant"
+    assert "broken characters" in told[1] and "spaces at its ends" in told[2]
+    assert told[3] == "classes 'traffic light', 'traffic_light': differ only in how they are written"
+
+
+def test_alike_pictures_are_found_and_others_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def scene(k):
+        coarse = np.random.default_rng(k).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        return cv2.resize(coarse, (240, 200), interpolation=cv2.INTER_CUBIC)
+
+    pictures = [scene(k) for k in range(30)]
+    pictures.append(cv2.resize(scene(3), (120, 100), interpolation=cv2.INTER_AREA))
+    noisy = scene(7).astype(int) + rng.integers(-4, 5, (200, 240, 3))
+    pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
+    pictures += [np.full((50, 50, 3), value, np.uint8) for value in (0, 100, 200)]  # plain, not alike
+    records = []
+    for k, pixels in enumerate(pictures):
+        path = tmp_path / f"{k}.jpg"
+        cv2.imwrite(str(path), pixels[..., ::-1])
+        records.append(Record(k, path, *pixels.shape[:2]))
+    records.append(Record(99, tmp_path / "none.jpg", 5, 5))
+    assert sorted(alike(thumbnails(records))) == [(3, 30), (7, 31)]
+
+
+def test_clips_on_both_sides_are_said(tmp_path):
+    path = write("davis", tmp_path)
+    text = "\n".join(map(str, check_data(path).problems))
+    assert "frames of 1 clips: stand in `train` too: pets" in text
+    with pytest.raises(DataError, match="cannot be read"):
+        check_data(tmp_path / "none.yaml")

@@ -1,0 +1,105 @@
+"""`python -m yoloseg.data`: look at a data set before training, or write it in another format."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from yoloseg.cli import run_command
+
+
+@dataclass
+class Check:
+    """Read every split and name every defect, with file and record. Exit status 1 when training would refuse
+    the data, else 0."""
+
+    data: str
+    """A data file (YAML), or a folder that an annotation tool exported."""
+    fix: Path | None = None
+    """A new folder: what can be used of the data as COCO, with a list of what was left out (dropped.txt)."""
+    most: int = 20
+    """Problems that are printed of each file."""
+    skip_pictures: bool = False
+    """Do not look for pictures that stand there twice or in two splits."""
+
+
+@dataclass
+class Convert:
+    """Write the data in another format, pictures included."""
+
+    data: str
+    """A data file (YAML), a folder that an annotation tool exported, or "shapes"."""
+    to: Literal["coco", "yolo", "youtube-vis"]
+    """The format."""
+    out: Path
+    """A new folder; its data.yaml is a data file."""
+
+
+Command = (
+    Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
+    | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 where `check` finds what training would refuse, or 2 after an error of the user's."""
+    options = tyro.cli(Command, args=argv, prog="yoloseg data", description=__doc__)
+    refused = False
+
+    def run() -> None:
+        nonlocal refused
+        if isinstance(options, Check):
+            refused = check(options)
+        else:
+            convert(options)
+
+    return run_command(run) or int(refused)
+
+
+def check(options: Check) -> bool:
+    """Runs the command; whether training would refuse the data. Raises YolosegError for what is no data."""
+    from yoloseg.data.check import check_data, listed
+    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.summary import counts
+    from yoloseg.errors import UsageError
+    from yoloseg.files import write_text
+
+    if options.fix is not None and options.fix.exists() and any(options.fix.iterdir()):
+        raise UsageError(f"{options.fix} exists; remove it or name another --fix")
+    found = check_data(options.data, pictures=not options.skip_pictures)
+    for dataset in found.datasets.values():
+        print(counts(dataset))
+    print("\n".join(listed(found.problems, max(options.most, 0))) or "no problems")
+    for refusal in found.refusals:
+        print(f"training would refuse: {refusal}")
+    if options.fix is not None and found.datasets:
+        path, lost = write_datasets(found.datasets, "coco", options.fix)
+        dropped = [*listed(found.problems + lost, len(found.problems) + len(lost)), *found.refusals]
+        write_text(options.fix / "dropped.txt", "\n".join(dropped) + "\n")
+        print(f"written: {path}")
+    return bool(found.refusals)
+
+
+def convert(options: Convert) -> None:
+    """Runs the command. Raises YolosegError."""
+    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.datafile import SPLITS, load_datasets, read_datafile
+    from yoloseg.data.summary import summary
+
+    there = ("train", "val") if options.data == "shapes" else read_datafile(options.data)
+    datasets = load_datasets(options.data, [split for split in SPLITS if split in there])
+    for dataset in datasets.values():
+        print(summary(dataset))
+    path, lost = write_datasets(datasets, options.to, options.out)
+    for problem in lost:
+        print(f"note: {problem}", file=sys.stderr)
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

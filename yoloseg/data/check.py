@@ -1,0 +1,167 @@
+"""What is wrong with a data set, found before the first step: in every split, and between them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from yoloseg.data.datafile import join_split, read_datafile
+from yoloseg.data.duplicates import alike, thumbnails
+from yoloseg.data.formats import Entry, load_entry
+from yoloseg.data.records import Dataset, Problem, Record
+from yoloseg.errors import DataError
+
+
+@dataclass
+class Findings:
+    """Of `check_data`. datasets: what could be read, by split, classes as each file has them. problems:
+    defects that training leaves out or lives with, of files, classes and pictures. refusals: why training
+    would not start; none if it would."""
+
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
+    """Reads every split of a data file, each on its own, and compares them.
+
+    pictures: also look at the pixels of all, for pictures that stand there twice or in two splits. Raises
+    DataError if `data` is no data file.
+    """
+    entries = read_datafile(data)
+    found = Findings()
+    for split, entry in entries.items():
+        try:
+            found.datasets[split] = load_entry(entry, f"{Path(data).stem} {split}")
+        except DataError as error:
+            found.refusals.append(str(error))
+            continue
+        found.problems += found.datasets[split].problems
+        found.problems += class_problems(found.datasets[split], entry.source)
+    _join(data, entries, found)
+    if pictures:
+        found.problems += picture_problems(found.datasets, entries)
+    return found
+
+
+def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:
+    """What only shows when the splits come together, as training brings them."""
+    for split in ("train", "val"):
+        if split not in entries:
+            found.refusals.append(f"{data}: it has no `{split}`, which training needs")
+    first = found.datasets.get("train")
+    joined: dict[str, Dataset] = {}
+    for split, dataset in found.datasets.items():
+        source = entries[split].source
+        if first is not None and dataset is not first:
+            found.problems += id_problems(dataset, first, source)
+        known = len(dataset.problems)
+        try:
+            join_split(joined, split, dataset, source)
+        except DataError as error:
+            found.refusals.append(str(error))
+        else:
+            found.problems += joined[split].problems[known:]
+
+
+def class_problems(dataset: Dataset, source: str) -> list[Problem]:
+    """Names that differ only in how they are written, that were decoded wrongly, or that nothing is of."""
+    problems = []
+    spelled = defaultdict(list)
+    for name in dataset.classes:
+        spelled[_plain(name)].append(name)
+        if (meant := _meant(name)) is not None:
+            what = f"written in a wrong encoding; {meant!r} is meant" if meant else "holds broken characters"
+            problems.append(Problem(source, f"class {name!r}", what))
+        elif name != name.strip():
+            problems.append(Problem(source, f"class {name!r}", "has spaces at its ends"))
+    for names in spelled.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            problems.append(Problem(source, f"classes {listed}", "differ only in how they are written"))
+    used = {a.class_index for record in dataset.records for a in record.annotations}
+    problems += [
+        Problem(source, f"class {name!r}", "never annotated")
+        for index, name in enumerate(dataset.classes)
+        if index not in used
+    ]
+    return problems
+
+
+def id_problems(dataset: Dataset, first: Dataset, source: str) -> list[Problem]:
+    """Classes whose id is another in the first split: they are matched by name."""
+    ids = dict(zip(first.classes, first.category_ids, strict=True))
+    different = [
+        f"{name} {number} ({ids[name]})"
+        for name, number in zip(dataset.classes, dataset.category_ids, strict=True)
+        if ids.get(name, number) != number
+    ]
+    if not different:
+        return []
+    what = f"have another id than in {first.name!r}: matched by name ({', '.join(different[:20])})"
+    return [Problem(source, f"{len(different)} classes", what)]
+
+
+def picture_problems(datasets: dict[str, Dataset], entries: dict[str, Entry]) -> list[Problem]:
+    """Pictures that show the same: twice in a split, or in two. Frames of one clip are not compared."""
+    places = [(split, record) for split, dataset in datasets.items() for record in dataset.records]
+    problems = []
+    for i, j in alike(thumbnails([record for _, record in places])):
+        (first, one), (second, other) = places[i], places[j]
+        if one.frame_of and other.frame_of and one.frame_of[0] == other.frame_of[0] and first == second:
+            continue
+        what = f"looks the same as {_name(one)}"
+        if first != second:
+            what += f" of `{first}`: scores on it flatter"
+        problems.append(Problem(entries[second].source, f"picture {_name(other)}", what))
+    clips = {
+        split: {r.frame_of[0] for r in dataset.records if r.frame_of} for split, dataset in datasets.items()
+    }
+    for first, second in combinations(clips, 2):
+        if shared := sorted(clips[first] & clips[second]):
+            what = f"stand in `{first}` too: {', '.join(shared[:20])}; `yoloseg data split` keeps clips apart"
+            problems.append(Problem(entries[second].source, f"frames of {len(shared)} clips", what))
+    return problems
+
+
+def _name(record: Record) -> str:
+    return str(record.source) if isinstance(record.source, Path) else f"id {record.image_id}"
+
+
+def _plain(name: str) -> str:
+    """The name without case, accents, spaces, hyphens and underscores."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
+def _meant(name: str) -> str | None:
+    """What a name said before it was read in a wrong encoding; "" if that is lost, None if nothing shows."""
+    if "\N{REPLACEMENT CHARACTER}" in name:
+        return ""
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            meant = name.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+        if meant != name:
+            return meant
+    return None
+
+
+def listed(problems: Sequence[Problem], most: int) -> list[str]:
+    """Lines, the first `most` of each file and then how many more there are."""
+    by_file = defaultdict(list)
+    for problem in problems:
+        by_file[problem.file].append(problem)
+    lines = []
+    for file, own in by_file.items():
+        lines.append(f"{file}: {len(own)} problems" if len(own) > 1 else f"{file}: one problem")
+        lines += [f"  {problem.record}: {problem.message}" for problem in own[:most]]
+        if len(own) > most:
+            lines.append(f"  ... and {len(own) - most} more (--most)")
+    return lines

@@ -1,0 +1,44 @@
+"""Data sets from any format that is read to one that is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from yoloseg.data.coco_writer import write_coco
+from yoloseg.data.records import Dataset, Problem
+from yoloseg.data.yolo_writer import write_yolo
+from yoloseg.data.youtube_vis_writer import write_youtube_vis
+from yoloseg.errors import UsageError
+from yoloseg.files import write_text
+
+Target = Literal["coco", "yolo", "youtube-vis"]
+
+
+def write_datasets(
+    datasets: dict[str, Dataset], to: Target, folder: str | Path
+) -> tuple[Path, list[Problem]]:
+    """Writes every split and a data file; returns the data file and what the format could not hold.
+
+    Classes are those of the first split. Raises UsageError where `folder` holds something, DataError for what
+    cannot be written so (see the writers).
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists; remove it or name another --out")
+    if to == "yolo":
+        return write_yolo(datasets, folder)
+    content = {}
+    for split, dataset in datasets.items():
+        if to == "coco":
+            write_coco(dataset, folder / split, suffix=None)
+            images = f"{split}/images"
+        else:
+            write_youtube_vis(dataset, folder / split)
+            images = f"{split}/frames"
+        content[split] = {"annotations": f"{split}/annotations.json", "images": images}
+    path = folder / "data.yaml"
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
+    return path, []
