@@ -11,8 +11,9 @@ import pytest
 from yoloseg import benchmark
 from yoloseg.errors import UsageError
 from yoloseg.inference import benchmark as prediction
+from yoloseg.memory import peak_memory
 from yoloseg.modeling.network import save_model
-from yoloseg.training.benchmark import TrainingTimes, peak_memory
+from yoloseg.training.benchmark import TrainingTimes
 
 
 def run(*flags):

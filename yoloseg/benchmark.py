@@ -124,18 +124,17 @@ def _compare(options: Options) -> None:
     if options.imgsz or options.threads is not None or options.masks != Options.masks:
         raise UsageError("--imgsz, --threads and --masks are for one .keras file without --data or --out")
     files = [file for file in map(load_exported, options.weights) if file is not None]
-    # AP is of the same detections for all of them
+    # every file is timed and scored on the same detections
     conf = max([0.001, *(file.score_threshold for file in files)])
     slots = min([100, *(file.max_detections for file in files)])
-    flags = ["--conf", conf, "--max-detections", slots, "--data", options.data, "--split", options.split]
+    flags = ["--data", options.data, "--split", options.split] if options.data else []
     picture = rendered_picture() if options.source is None else read_image(options.source)
     times = []
     for path in options.weights:
-        times.append(time_file(path, picture, options.repeats, flags if options.data else ()))
+        times.append(time_file(path, picture, options.repeats, conf, slots, flags))
         print(f"{path}: done", file=sys.stderr)
     print(f"one {picture.shape[1]} x {picture.shape[0]} picture, {options.repeats} times")
-    if options.data:
-        print(f"AP of detections of at least {conf:.3g}, at most {slots} a picture")
+    print(f"the best {slots} detections of at least {conf:.3g} in a picture")
     print(table(times), end="")
     if options.out is not None:
         save_report(options.out, times)

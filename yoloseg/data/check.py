@@ -85,12 +85,15 @@ def class_problems(dataset: Dataset, source: str) -> list[Problem]:
             listed = ", ".join(map(repr, names))
             problems.append(Problem(source, f"classes {listed}", "differ only in how they are written"))
     used = {a.class_index for record in dataset.records for a in record.annotations}
-    problems += [
-        Problem(source, f"class {name!r}", "never annotated")
-        for index, name in enumerate(dataset.classes)
-        if index not in used
-    ]
+    never = [name for index, name in enumerate(dataset.classes) if index not in used]
+    if never:
+        problems.append(Problem(source, f"{len(never)} of {len(dataset.classes)} classes", _never(never)))
     return problems
+
+
+def _never(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"never annotated: {', '.join(names[:most])}{more}"
 
 
 def id_problems(dataset: Dataset, first: Dataset, source: str) -> list[Problem]:

@@ -1,12 +1,11 @@
 """Weights and exported files side by side: size, start, latency, memory and AP, each in processes of its own.
 
-    python -m yoloseg.inference.file_benchmark FILE PICTURE.npy THREADS REPEATS     # one process; prints JSON
+    python -m yoloseg.inference.file_benchmark FILE PICTURE.npy THREADS REPEATS CONF SLOTS   # prints JSON
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import numpy as np
 
 from yoloseg.errors import YolosegError
 from yoloseg.files import write_text
+from yoloseg.memory import peak_memory
 
 WARM_UP = 3
 THREADS = (1, 2)
@@ -42,7 +42,7 @@ class FileTimes:
     run: list[float]
     paste: list[float]
     frames: dict[int, float]
-    memory: int
+    memory: int | None
     ap: tuple[float, float] | None = None
 
     def row(self) -> str:
@@ -57,15 +57,18 @@ class FileTimes:
             f"{median:.1f} ({late:.1f})",
             f"{1e3 * np.median(self.paste):.1f}",
             *(f"{self.frames[threads]:.1f}" for threads in THREADS),
-            f"{self.memory / 1e6:.0f}",
+            "" if self.memory is None else f"{self.memory / 1e6:.0f}",
             *ap,
         ]
         return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def time_file(path: Path, picture: np.ndarray, repeats: int, evaluate: Sequence[object] = ()) -> FileTimes:
-    """Measured in fresh processes. picture: uint8 [H, W, 3] RGB. evaluate: flags for `yoloseg evaluate`,
-    which is left out if there are none.
+def time_file(
+    path: Path, picture: np.ndarray, repeats: int, conf: float, slots: int, evaluate: Sequence[object] = ()
+) -> FileTimes:
+    """Measured in fresh processes. picture: uint8 [H, W, 3] RGB. conf, slots: the best `slots` detections of
+    at least `conf` are taken. evaluate: where AP is measured, as flags for `yoloseg evaluate`; which is left
+    out if there are none.
 
     Raises YolosegError with what such a process had to say when it failed.
     """
@@ -73,12 +76,13 @@ def time_file(path: Path, picture: np.ndarray, repeats: int, evaluate: Sequence[
         np.save(Path(folder) / "picture.npy", picture)
         runs = {}
         for threads in THREADS:
-            arguments = [path, Path(folder) / "picture.npy", threads, repeats]
+            arguments = [path, Path(folder) / "picture.npy", threads, repeats, conf, slots]
             runs[threads] = json.loads(_python("yoloseg.inference.file_benchmark", *arguments))
         ap = None
         if evaluate:
             out = Path(folder) / "metrics.json"
-            _python("yoloseg.evaluate", "--weights", path, "--out", out, *evaluate)
+            limits = ["--conf", conf, "--max-detections", slots]
+            _python("yoloseg.evaluate", "--weights", path, "--out", out, *limits, *evaluate)
             metrics = json.loads(out.read_text(encoding="utf-8"))
             ap = (metrics["bbox"]["AP"], metrics["segm"]["AP"])
     first = runs[THREADS[0]]
@@ -127,14 +131,15 @@ def _python(module: str, *arguments) -> str:
     return done.stdout
 
 
-def _measure(path: str, picture: str, threads: int, repeats: int) -> dict:
+def _measure(path: str, picture: str, threads: int, repeats: int, conf: float, slots: int) -> dict:
     """What one process measures."""
     import yoloseg
     from yoloseg.inference.exported import load_exported
 
     image = np.load(picture)
     begun = time.perf_counter()
-    predictor = yoloseg.Predictor(load_exported(path, threads) or yoloseg.load(path))
+    model = load_exported(path, threads) or yoloseg.load(path)
+    predictor = yoloseg.Predictor(model, score_threshold=conf, max_detections=slots)
     predictor.predict_image(image)
     start = time.perf_counter() - begun
     run, paste = [], []
@@ -147,8 +152,8 @@ def _measure(path: str, picture: str, threads: int, repeats: int) -> dict:
         if step >= WARM_UP:
             run.append(found - begun)
             paste.append(time.perf_counter() - found)
-    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"start": start, "instances": len(result), "run": run, "paste": paste, "memory": memory}
+    times = {"start": start, "run": run, "paste": paste}
+    return times | {"instances": len(result), "memory": peak_memory()}
 
 
 if __name__ == "__main__":
@@ -156,6 +161,5 @@ if __name__ == "__main__":
     from yoloseg.cli import run_command
 
     set_threads(int(sys.argv[3]))
-    sys.exit(
-        run_command(lambda: print(json.dumps(_measure(*sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])))))
-    )
+    numbers = [kind(word) for kind, word in zip((int, int, float, int), sys.argv[3:], strict=True)]
+    sys.exit(run_command(lambda: print(json.dumps(_measure(*sys.argv[1:3], *numbers)))))

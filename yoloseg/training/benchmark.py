@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.summary import count_instances
+from yoloseg.memory import peak_memory
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import RECIPES
@@ -83,13 +83,3 @@ def print_training(times: TrainingTimes, threads: int, console: Console | None =
     console.print(f"training {times.title}", markup=False)
     console.print(table)
     console.print(f"{keras.backend.backend()}, {threads} threads")
-
-
-def peak_memory() -> int | None:
-    """Bytes: the largest resident size this process ever had. None on Windows, which counts differently."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
