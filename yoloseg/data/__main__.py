@@ -40,8 +40,23 @@ class Convert:
     """A new folder; its data.yaml is a data file."""
 
 
+@dataclass
+class Stats:
+    """Plot what the data holds, and show some of it: one page (data.html) that opens without a server."""
+
+    data: str
+    """A data file (YAML), a folder that an annotation tool exported, or "shapes"."""
+    out: Path
+    """Folder of the page and its pictures."""
+    imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = (416,)
+    """Network input that box sizes and anchors are told for."""
+    per_level: int = 3
+    """Anchors a level that are fitted to each split."""
+
+
 Command = (
     Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
+    | Annotated[Stats, tyro.conf.subcommand("stats", prefix_name=False)]
     | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
 )
 
@@ -55,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         nonlocal refused
         if isinstance(options, Check):
             refused = check(options)
+        elif isinstance(options, Stats):
+            stats(options)
         else:
             convert(options)
 
@@ -83,6 +100,22 @@ def check(options: Check) -> bool:
         write_text(options.fix / "dropped.txt", "\n".join(dropped) + "\n")
         print(f"written: {path}")
     return bool(found.refusals)
+
+
+def stats(options: Stats) -> None:
+    """Runs the command. Raises YolosegError."""
+    from yoloseg.data.check import Findings, check_data
+    from yoloseg.data.datafile import load_datasets
+    from yoloseg.errors import UsageError
+    from yoloseg.evaluation.data_report import write_data_report
+
+    imgsz = (options.imgsz[0], options.imgsz[-1])
+    if len(options.imgsz) > 2 or min(imgsz) < 1 or options.per_level < 1:
+        raise UsageError("--imgsz is one or two sides, --per-level a number; both at least 1")
+    shapes = options.data == "shapes"
+    found = Findings(load_datasets("shapes")) if shapes else check_data(options.data)
+    path = write_data_report(options.out, found, f"Data of {options.data}", imgsz, options.per_level)
+    print(f"written: {path}")
 
 
 def convert(options: Convert) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -15,21 +14,12 @@ from yoloseg.data.samples import read_instances
 from yoloseg.evaluation.coco_metrics import coco_metrics
 from yoloseg.evaluation.evaluate_model import Evaluation
 from yoloseg.evaluation.figures import save_confusion_matrix, save_f1_curve, save_pr_curve
+from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import PictureReview, Review, crowding, review
-from yoloseg.files import write_text
 from yoloseg.inference.drawing import draw_instances, grid
 from yoloseg.inference.results import save_picture
 
 WORST = 12  # pictures shown in the error review
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: .5em 0 1.5em }
-td, th { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child { text-align: left }
-img { max-width: 100%; border: 1px solid #ddd }
-figure { margin: 1em 0 2em } figcaption { color: #555 }
-"""
 
 
 def write_report(
@@ -70,18 +60,14 @@ def write_report(
         _class_table(evaluation.metrics),
         "<h2>By size and by crowding</h2>",
         _band_table(evaluation),
-        *(_figure(folder / name, caption) for name, caption in drawn if (folder / name).exists()),
+        *(figure(folder / name, caption) for name, caption in drawn if (folder / name).exists()),
         "<h2>Errors</h2>",
         _error_summary(found),
     ]
     if worst:
         caption = "The pictures with the most errors: ground truth left, predictions right."
-        body += [_figure(folder / "worst_pictures.jpg", caption), _worst_table(worst)]
-    page = (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
-    )
-    write_text(folder / "report.html", page)
+        body += [figure(folder / "worst_pictures.jpg", caption), _worst_table(worst)]
+    write_page(folder / "report.html", title, body)
     return folder / "report.html"
 
 
@@ -131,12 +117,6 @@ def draw_ground_truth(image: np.ndarray, dataset: Dataset, index: int) -> np.nda
     return draw_instances(image, boxes, ids, names, mask_of=lambda i: found[i].rasterise(height, width) > 0)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
 def _shown(value: float) -> str:
     return "-" if value < 0 else f"{value:.3f}"
 
@@ -147,7 +127,7 @@ def _metrics_table(metrics: dict) -> str:
         (title, *(_shown(metrics[kind][name]) for name in names))
         for title, kind in (("boxes", "bbox"), ("masks", "segm"))
     ]
-    return _table(("COCO metrics", *names), rows)
+    return table(("COCO metrics", *names), rows)
 
 
 def _class_table(metrics: dict) -> str:
@@ -156,7 +136,7 @@ def _class_table(metrics: dict) -> str:
         masks = metrics["segm"]["per_class"][name]
         values = (boxes["AP"], boxes["AP50"], masks["AP"], masks["AP50"], masks["AR100"])
         rows.append((name, str(boxes["instances"]), *map(_shown, values)))
-    return _table(("class", "objects", "box AP", "box AP50", "mask AP", "mask AP50", "mask AR100"), rows)
+    return table(("class", "objects", "box AP", "box AP50", "mask AP", "mask AP50", "mask AR100"), rows)
 
 
 def _band_table(evaluation: Evaluation) -> str:
@@ -179,7 +159,7 @@ def _band_table(evaluation: Evaluation) -> str:
         found = coco_metrics(part, results)["segm"]
         label = f"pictures with {name} object{'' if name == '1' else 's'} ({len(ids)})"
         rows.append((label, _shown(found["AP"]), _shown(found["AP50"]), _shown(found["AR100"])))
-    return _table(("masks", "AP", "AP50", "AR"), rows)
+    return table(("masks", "AP", "AP50", "AR"), rows)
 
 
 def _error_summary(found: Review) -> str:
@@ -199,14 +179,4 @@ def _worst_table(worst: Sequence[PictureReview]) -> str:
     rows = [
         tuple(str(v) for v in (one.image_id, one.found, one.confused, one.missed, one.false)) for one in worst
     ]
-    return _table(("picture", "found", "another class", "missed", "false"), rows)
-
-
-def _figure(path: Path, caption: str) -> str:
-    kind = "png" if path.suffix == ".png" else "jpeg"
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    text = escape(caption)
-    return (
-        f"<figure><img src='data:image/{kind};base64,{data}' alt='{text}'>"
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    return table(("picture", "found", "another class", "missed", "false"), rows)
