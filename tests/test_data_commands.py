@@ -15,6 +15,7 @@ from yoloseg.data.convert import write_datasets
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.duplicates import alike, thumbnails
 from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.data.split import split_dataset
 from yoloseg.errors import DataError, UsageError
 
 
@@ -182,3 +183,78 @@ def test_clips_on_both_sides_are_said(tmp_path):
     assert "frames of 1 clips: stand in `train` too: pets" in text
     with pytest.raises(DataError, match="cannot be read"):
         check_data(tmp_path / "none.yaml")
+
+
+def classified(kinds, clips=None):
+    """A set of plain pictures, one annotation each: kinds[n] is its class, clips[n] its clip."""
+    records = []
+    square = (np.array([[1, 1], [9, 1], [9, 9]], np.float32),)
+    for n, kind in enumerate(kinds):
+        annotations = (Annotation(kind, square, (1.0, 1.0, 9.0, 9.0), 32.0),) if kind is not None else ()
+        frame_of = None if clips is None else (clips[n], n)
+        records.append(Record(n + 1, lambda: np.zeros((10, 10, 3), np.uint8), 10, 10, annotations, frame_of))
+    return Dataset("set", ("a", "b", "c"), (1, 2, 3), records)
+
+
+def test_splits_hold_their_share_of_every_class():
+    rng = np.random.default_rng(0)
+    kinds = [0] * 60 + [1] * 25 + [2] * 10 + [None] * 5
+    rng.shuffle(kinds)
+    splits = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False)
+    ids = [record.image_id for part in splits.values() for record in part.records]
+    assert sorted(ids) == list(range(1, 101))
+    for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+        own = [r.annotations[0].class_index if r.annotations else None for r in splits[name].records]
+        for kind, count in ((0, 60), (1, 25), (2, 10), (None, 5)):
+            assert abs(own.count(kind) - share * count) <= 1
+        assert [r.image_id for r in splits[name].records] == sorted(r.image_id for r in splits[name].records)
+    again = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False)
+    other = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False, seed=1)
+    image_ids = [[record.image_id for record in one["val"].records] for one in (splits, again, other)]
+    assert image_ids[0] == image_ids[1] != image_ids[2]
+
+
+def test_no_clip_stands_on_both_sides():
+    clips = [f"clip {n // 7}" for n in range(70)]
+    splits = split_dataset(classified([0] * 70, clips), {"train": 0.7, "val": 0.3}, apart=False)
+    sides = [{record.frame_of[0] for record in part.records} for part in splits.values()]
+    assert not sides[0] & sides[1] and [len(side) for side in sides] == [7, 3]
+    with pytest.raises(DataError, match="`train` would have no picture; there are 1"):
+        split_dataset(classified([0] * 5, ["one"] * 5), {"train": 0.5, "val": 0.5}, apart=False)
+    with pytest.raises(UsageError, match="1 in all"):
+        split_dataset(classified([0]), {"train": 0.5, "val": 0.6})
+
+
+def test_the_split_command_keeps_what_looks_the_same_together(tmp_path, capsys):
+    path = write("coco", tmp_path)  # train and val are the same pictures
+    out = tmp_path / "out"
+    flags = ["--data", str(path), "--out", str(out), "--train", "0.5", "--val", "0.5"]
+    assert main(["data", "split", *flags]) == 0, capsys.readouterr().err
+    assert "written: " in capsys.readouterr().out
+    datasets = load_datasets(out / "data.yaml")
+    assert [len(dataset) for dataset in datasets.values()] == [2, 2]
+    for dataset in datasets.values():
+        np.testing.assert_array_equal(dataset.read_image(0), dataset.read_image(1))
+
+
+def test_stats_of_a_set(tmp_path, capsys):
+    path = write("coco", tmp_path)
+    assert main(["data", "stats", "--data", str(path), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "data.html").read_text()
+    assert "<td>cat</td><td>2</td><td>2</td>" in page
+    assert "<td>train</td><td>2</td><td>0</td><td>4</td>" in page
+    assert page.count("data:image/") == 6  # three of each split: four boxes are too few for anchors
+    assert "No anchors: data train: 4 boxes" in page and "looks the same as" in page
+    for name in ("train_labels.png", "train_shapes.png", "train_gallery.jpg"):
+        assert cv2.imread(str(tmp_path / "out" / name)).std() > 1
+    assert main(["data", "stats", "--data", str(path), "--out", str(tmp_path), "--imgsz", "0"]) == 2
+
+
+def test_areas_that_are_boxes_are_said(tmp_path):
+    path = write("coco", tmp_path)
+    file = tmp_path / "train" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["annotations"][3]["area"] = 23 * 18  # of the triangle's box
+    file.write_text(json.dumps(content))
+    told = [str(problem) for problem in check_data(path, pictures=False).problems]
+    assert any("area of 1 of 4 annotations: is more than 20% off" in line for line in told)

@@ -54,10 +54,30 @@ class Stats:
     """Anchors a level that are fitted to each split."""
 
 
+@dataclass
+class Split:
+    """Divide all pictures of the data anew into train, val and test: each class in its share, frames of a
+    clip and pictures that look the same on one side. Writes COCO, pictures included."""
+
+    data: str
+    """A data file (YAML) or a folder that an annotation tool exported; all its splits are put together."""
+    out: Path
+    """A new folder; its data.yaml is a data file."""
+    train: float = 0.8
+    """Share of the pictures."""
+    val: float = 0.2
+    """Share of the pictures."""
+    test: float = 0.0
+    """Share of the pictures; 0 for no such split."""
+    seed: int = 0
+    """Another seed divides otherwise."""
+
+
 Command = (
     Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
     | Annotated[Stats, tyro.conf.subcommand("stats", prefix_name=False)]
     | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
+    | Annotated[Split, tyro.conf.subcommand("split", prefix_name=False)]
 )
 
 
@@ -68,12 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         nonlocal refused
-        if isinstance(options, Check):
-            refused = check(options)
-        elif isinstance(options, Stats):
-            stats(options)
-        else:
-            convert(options)
+        for kind, command in ((Check, check), (Stats, stats), (Convert, convert), (Split, split)):
+            if isinstance(options, kind):
+                refused = bool(command(options))
 
     return run_command(run) or int(refused)
 
@@ -125,12 +142,32 @@ def convert(options: Convert) -> None:
     from yoloseg.data.summary import summary
 
     there = ("train", "val") if options.data == "shapes" else read_datafile(options.data)
-    datasets = load_datasets(options.data, [split for split in SPLITS if split in there])
+    datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
     for dataset in datasets.values():
         print(summary(dataset))
     path, lost = write_datasets(datasets, options.to, options.out)
     for problem in lost:
         print(f"note: {problem}", file=sys.stderr)
+    print(f"written: {path}")
+
+
+def split(options: Split) -> None:
+    """Runs the command. Raises YolosegError."""
+    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.datafile import SPLITS, load_datasets, read_datafile
+    from yoloseg.data.split import merged, split_dataset
+    from yoloseg.data.summary import summary
+
+    there = read_datafile(options.data)
+    datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
+    whole = merged(list(datasets.values()), Path(options.data).stem)
+    fractions = {"train": options.train, "val": options.val, "test": options.test}
+    if options.test == 0:
+        del fractions["test"]
+    splits = split_dataset(whole, fractions, seed=options.seed)
+    for dataset in splits.values():
+        print(summary(dataset))
+    path, _ = write_datasets(splits, "coco", options.out)
     print(f"written: {path}")
 
 

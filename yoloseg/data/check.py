@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
+from yoloseg.data.coco_masks import area_of
 from yoloseg.data.datafile import join_split, read_datafile
 from yoloseg.data.duplicates import alike, thumbnails
 from yoloseg.data.formats import Entry, load_entry
 from yoloseg.data.records import Dataset, Problem, Record
 from yoloseg.errors import DataError
+
+WRONG_AREA = 0.2  # share of a mask's area by which the file's may differ
 
 
 @dataclass
@@ -43,6 +48,7 @@ def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
             continue
         found.problems += found.datasets[split].problems
         found.problems += class_problems(found.datasets[split], entry.source)
+        found.problems += area_problems(found.datasets[split], entry.source)
     _join(data, entries, found)
     if pictures:
         found.problems += picture_problems(found.datasets, entries)
@@ -89,6 +95,17 @@ def class_problems(dataset: Dataset, source: str) -> list[Problem]:
     if never:
         problems.append(Problem(source, f"{len(never)} of {len(dataset.classes)} classes", _never(never)))
     return problems
+
+
+def area_problems(dataset: Dataset, source: str) -> list[Problem]:
+    """Areas in the file that are not those of the masks, as exports write that give the box's."""
+    stated = np.array([a.area for record in dataset.records for a in record.annotations])
+    masks = np.array([area_of(a.segmentation) for record in dataset.records for a in record.annotations])
+    wrong = int((np.abs(stated - masks) > WRONG_AREA * masks).sum())
+    if not wrong:
+        return []
+    what = f"is more than {WRONG_AREA:.0%} off their masks': not used, masks are measured"
+    return [Problem(source, f"area of {wrong} of {len(masks)} annotations", what)]
 
 
 def _never(names: Sequence[str], most: int = 10) -> str:

@@ -114,6 +114,18 @@ def read_rle(segmentation: dict, size: tuple[int, int]) -> Shape:
     return Shape(rle, (x, y, x + w, y + h), float(area))
 
 
+def area_of(segmentation: tuple[np.ndarray, ...] | dict) -> float:
+    """Square pixels: of an RLE its pixels; of polygons the sum over the parts, so that overlaps count
+    twice."""
+    if isinstance(segmentation, dict):
+        return float(mask_utils.area(segmentation))
+    total = 0.0
+    for part in segmentation:
+        x, y = (part - part[0]).astype(np.float64).T
+        total += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return total
+
+
 def decompress_counts(counts: bytes) -> np.ndarray:
     """Run lengths int64 [n] of COCO's compressed counts: groups of 5 bits from the low end, bit 6 says that
     more follow, the last group's bit 5 is the sign; from the fourth run on, the difference to the run before

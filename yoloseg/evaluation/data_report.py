@@ -11,6 +11,7 @@ import numpy as np
 from yoloseg.data.anchor_fitting import fit_anchors, letterboxed_sizes
 from yoloseg.data.anchor_plot import save_anchor_plot
 from yoloseg.data.check import Findings
+from yoloseg.data.coco_masks import area_of
 from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.records import Dataset, Record
 from yoloseg.data.summary import count_instances
@@ -124,12 +125,12 @@ def _caption(record: Record) -> str:
 
 def save_shape_plot(dataset: Dataset, path: Path) -> None:
     """Writes a PNG of three: instances in each of COCO's area bands, aspect ratios, fill of the box; crowds
-    left out. Areas are those of the annotation file, in pixels of the pictures."""
+    left out. Areas are those of the masks, in pixels of the pictures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     found = [a for record in dataset.records for a in record.annotations if not a.crowd]
-    areas = np.array([a.area for a in found])
+    areas = np.array([area_of(a.segmentation) for a in found])
     sides = np.array([(a.box[2] - a.box[0], a.box[3] - a.box[1]) for a in found]).reshape(-1, 2)
     sides = np.maximum(sides, 1e-6)
     figure = Figure(figsize=(13, 4), layout="constrained")

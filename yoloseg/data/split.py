@@ -1,0 +1,109 @@
+"""A data set divided into train, val and test: every class in its share, every clip on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from yoloseg.data.duplicates import alike, thumbnails
+from yoloseg.data.records import Dataset
+from yoloseg.errors import DataError, UsageError
+
+
+def split_dataset(
+    dataset: Dataset, fractions: dict[str, float], *, seed: int = 0, apart: bool = True
+) -> dict[str, Dataset]:
+    """Divides pictures so that each split has nearly its fraction of the pictures that show each class.
+
+    fractions: split -> share, each above 0, 1 in all. Frames of a clip stay together, and with `apart` (which
+    reads every picture) so do pictures that look the same. Groups are dealt out rarest class first, each to
+    the split that lacks most of what is in it: iterative stratification (Sechidis, Tsoumakas and Vlahavas
+    2011, algorithm 1). The same seed gives the same splits; records keep their order. Raises UsageError for
+    fractions that are none, DataError where a split would have no picture.
+    """
+    if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise UsageError(f"fractions must be above 0 and 1 in all, not {fractions}")
+    groups = _groups(dataset, apart)
+    names = list(fractions)
+    share = np.array([fractions[name] for name in names])
+    # rows: groups; columns: pictures that show each class, pictures without any, pictures
+    content = np.zeros((len(groups), len(dataset.classes) + 2))
+    for row, group in enumerate(groups):
+        for index in group:
+            own = {annotation.class_index for annotation in dataset.records[index].annotations}
+            content[row, list(own) or -2] += 1
+        content[row, -1] = len(group)
+    chosen = deal(content, share, np.random.default_rng(seed))
+    splits = {}
+    for number, name in enumerate(names):
+        indices = sorted(
+            index
+            for group, where in zip(groups, chosen.tolist(), strict=True)
+            if where == number
+            for index in group
+        )
+        if not indices:
+            count = f"there are {len(groups)} that may be apart"
+            raise DataError(f"{dataset.name}: `{name}` would have no picture; {count}")
+        records = [dataset.records[index] for index in indices]
+        splits[name] = replace(dataset, name=f"{dataset.name} {name}", records=records, problems=[])
+    return splits
+
+
+def deal(content: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which part each group goes to, int [G].
+
+    content: [G, C] of how much of each kind is in a group, something of one kind at least; the last column is
+    its size, by which parts that lack the same of a kind are told apart. share: [P], the parts' shares.
+    """
+    chosen = np.full(len(content), -1)
+    wanted = share[:, None] * content.sum(0)
+    order = rng.permutation(len(content))
+    while (left := order[chosen[order] < 0]).size:
+        remaining = content[left, :-1].sum(0)
+        kind = int(np.where(remaining > 0, remaining, np.inf).argmin())
+        own = left[content[left, kind] > 0]
+        own = own[np.argsort(-content[own, kind], kind="stable")]
+        for group in own.tolist():
+            best = np.flatnonzero(wanted[:, kind] == wanted[:, kind].max())
+            best = best[wanted[best, -1] == wanted[best, -1].max()]
+            part = int(rng.choice(best))
+            chosen[group] = part
+            wanted[part] -= content[group]
+    return chosen
+
+
+def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
+    """Indices of records that must stay together, in order."""
+    owner = list(range(len(dataset)))
+
+    def find(index: int) -> int:
+        while owner[index] != index:
+            owner[index] = owner[owner[index]]
+            index = owner[index]
+        return index
+
+    first_of: dict[str, int] = {}
+    for index, record in enumerate(dataset.records):
+        if record.frame_of is not None:
+            owner[index] = find(first_of.setdefault(record.frame_of[0], index))
+    for one, other in alike(thumbnails(dataset.records)) if apart else ():
+        owner[find(other)] = find(one)
+    groups: dict[int, list[int]] = {}
+    for index in range(len(dataset)):
+        groups.setdefault(find(index), []).append(index)
+    return list(groups.values())
+
+
+def merged(datasets: Sequence[Dataset], name: str) -> Dataset:
+    """One data set, of that name, of several with the same classes; pictures are numbered anew."""
+    records, number = [], 0
+    for dataset in datasets:
+        for record in dataset.records:
+            number += 1
+            annotations = tuple(replace(a, annotation_id=None) for a in record.annotations)
+            records.append(replace(record, image_id=number, annotations=annotations))
+    problems = [problem for dataset in datasets for problem in dataset.problems]
+    return replace(datasets[0], name=name, records=records, problems=problems)
