@@ -12,6 +12,8 @@ from pycocotools import mask as coco_mask
 
 import yoloseg
 from yoloseg import predict
+from yoloseg.data.datafile import load_datasets
+from yoloseg.data.instances import Instance
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.errors import DataError, UsageError
 from yoloseg.inference import keras_finder as finder_module
@@ -157,6 +159,28 @@ def test_command_draws_pictures_and_writes_json(tmp_path, capsys):
     first = content["annotations"][0]
     assert (first["image_id"], first["category_id"], first["bbox"]) == (1, 3, [32, 24, 64, 48])
     assert first["area"] == coco_mask.decode(first["segmentation"]).sum() > 2800
+
+
+@pytest.mark.usefixtures("_loaded")
+@pytest.mark.parametrize("to", ["coco", "yolo", "labelme"])
+def test_predictions_become_labels_to_correct(to, tmp_path, capsys):
+    """Read back as a data set, they are what was found."""
+    for name in ("in/a.png", "in/b/c.png"):
+        write_picture(tmp_path / name)
+    arguments = ["--weights", "w.keras", "--source", f"{tmp_path}/in/**/*.png", "--out", f"{tmp_path}/out"]
+    assert predict.main([*arguments, "--save-labels", to]) == 0
+    assert f"labels: {tmp_path}/out/labels/data.yaml" in capsys.readouterr().out
+    dataset = load_datasets(tmp_path / "out" / "labels" / "data.yaml", ("train",))["train"]
+    mask = Predictor(MODEL).predict_image(np.full((96, 128, 3), 114, np.uint8)).masks[0]
+    assert len(dataset) == 2 and not dataset.problems
+    for record in dataset.records:
+        (found,) = record.annotations
+        assert dataset.classes[found.class_index] == "tiger"
+        drawn = Instance.from_annotation(found).rasterise(96, 128) > 0
+        assert (drawn & mask).sum() / (drawn | mask).sum() > 0.95
+        assert (record.read_image() == 114).all()
+    assert predict.main([*arguments, "--save-labels", to]) == 2
+    assert "labels exists; remove it" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_loaded")

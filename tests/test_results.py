@@ -5,13 +5,11 @@ import json
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from yoloseg.errors import UsageError
 from yoloseg.inference.paste import paste_mask
-from yoloseg.inference.results import Result, mask_polygons
+from yoloseg.inference.results import Result
 
 HEIGHT, WIDTH = 120, 160
 
@@ -79,46 +77,9 @@ def rasterise(polygons, height, width):
 def test_polygons_cover_the_masks():
     found = result()
     for parts, mask in zip(found.polygons(), found.masks, strict=True):
-        assert len(parts) == 1
-        assert iou(rasterise(parts, HEIGHT, WIDTH), mask) > 0.98
-
-
-def test_polygon_of_one_pixel_and_of_a_rectangle():
-    mask = np.zeros((5, 6), bool)
-    mask[0, 0] = True
-    (pixel,) = mask_polygons(mask)
-    assert {tuple(point) for point in pixel.tolist()} == {(0, 0), (1, 0), (1, 1), (0, 1)}
-    mask[:] = False
-    mask[1:4, 2:6] = True
-    (rectangle,) = mask_polygons(mask)
-    assert {tuple(point) for point in rectangle.tolist()} == {(2, 1), (6, 1), (6, 4), (2, 4)}
-    assert cv2.contourArea(rectangle) == 12
-    assert mask_polygons(np.zeros((5, 6), bool)) == []
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    blobs=st.lists(
-        st.tuples(
-            st.integers(5, 25),
-            st.integers(5, 25),
-            st.integers(5, 20),
-            st.integers(5, 20),
-            st.integers(0, 179),
-        ),
-        min_size=1,
-        max_size=3,
-    )
-)
-def test_polygons_of_several_blobs_rasterise_to_the_mask(blobs):
-    mask = np.zeros((64, 320), np.uint8)
-    for number, (x, y, a, b, angle) in enumerate(blobs):
-        cv2.ellipse(mask, (100 * number + 15 + x, 15 + y), (a, b), angle, 0, 360, 1, -1)
-    parts = mask_polygons(mask.astype(bool))
-    assert len(parts) == len(blobs)
-    assert all(part.dtype == np.float32 and part.shape[1:] == (2,) and len(part) >= 4 for part in parts)
-    assert iou(rasterise(parts, 64, 320), mask.astype(bool)) > 0.95
-    assert sum(cv2.contourArea(part) for part in parts) == pytest.approx(mask.sum(), rel=0.04)
+        np.testing.assert_array_equal(rasterise(parts, HEIGHT, WIDTH), mask)
+    for parts, mask in zip(found.polygons(tolerance=1.0), found.masks, strict=True):
+        assert len(parts) == 1 and iou(rasterise(parts, HEIGHT, WIDTH), mask) > 0.95
 
 
 def test_supervision_detections():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -46,6 +46,9 @@ class Options:
     """Most detections kept in a picture."""
     save_json: bool = False
     """Also write OUT/predictions.json: a COCO file with RLE masks and scores, category ids from 1."""
+    save_labels: Literal["coco", "yolo", "labelme"] | None = None
+    """Also write OUT/labels: the pictures with what was found as polygons, for an annotation tool to correct
+    (pictures alone)."""
     features: bool = False
     """Draw the network's feature maps of every level instead (pictures alone)."""
 
@@ -60,7 +63,7 @@ def predict(options: Options) -> None:
     """Runs the command. Raises YolosegError where source, weights, numbers or the out folder cannot be
     used."""
     from yoloseg import load
-    from yoloseg.errors import DataError
+    from yoloseg.errors import DataError, UsageError
     from yoloseg.files import write_json
     from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
@@ -69,6 +72,8 @@ def predict(options: Options) -> None:
 
     source = open_source(options.source)
     targets = _targets(source, options.out)
+    if options.save_labels and (options.out / "labels").exists():
+        raise UsageError(f"{options.out / 'labels'} exists; remove it or name another --out")
     if options.features:
         return _draw_features(options, source, targets)
     model = load(options.weights)
@@ -81,11 +86,14 @@ def predict(options: Options) -> None:
     seconds: list[float] = []
     found: Counter[str] = Counter()
     document = _Document(predictor.classes)
+    labels = _Labels(predictor.classes)
 
     def finish(result: Result) -> None:
         found.update(result.class_names)
         if options.save_json:
             document.add(result, targets[result.path].relative_to(options.out))
+        if options.save_labels:
+            labels.add(result)
 
     results = _timed_results(source, predictor, seconds)
     for video, group in groupby(results, key=lambda result: None if result.frame is None else result.path):
@@ -109,6 +117,8 @@ def predict(options: Options) -> None:
         raise DataError(f"{options.source}: nothing could be read from it")
     if options.save_json:
         write_json(options.out / "predictions.json", document.content)
+    if options.save_labels:
+        print(f"labels: {labels.write(options.save_labels, options.out / 'labels')}")
     print(f"{len(seconds)} pictures, {found.total()} instances: {_counts(found)}")
     print(f"{_speed(seconds)}; written to {options.out}")
 
@@ -206,6 +216,41 @@ class _Document:
         for found in result.to_coco(len(images), self._category_ids):
             area = int(coco_mask.area(found["segmentation"]))
             annotations.append({"id": len(annotations) + 1, "iscrowd": 0, "area": area} | found)
+
+
+class _Labels:
+    """Predictions as a data set, to be corrected by hand and trained on."""
+
+    TOLERANCE = 1.0  # pixels by which outlines are simplified: a corner for every pixel is not editable
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = tuple(classes)
+        self.records = []
+
+    def add(self, result: Result) -> None:
+        """Raises UsageError for a frame of a video."""
+        from yoloseg.data.coco_masks import area_of
+        from yoloseg.data.records import Annotation, Record
+        from yoloseg.errors import UsageError
+
+        if result.frame is not None:
+            raise UsageError(f"{result.path}: --save-labels is for pictures; save the video's frames as such")
+        annotations = []
+        for i, parts in enumerate(result.polygons(self.TOLERANCE)):
+            if parts:
+                box, area = tuple(result.boxes[i].tolist()), area_of(tuple(parts))
+                annotations.append(Annotation(int(result.class_ids[i]), tuple(parts), box, area))
+        number, (height, width) = len(self.records) + 1, result.image.shape[:2]
+        self.records.append(Record(number, Path(result.path), height, width, tuple(annotations)))
+
+    def write(self, to: Literal["coco", "yolo", "labelme"], folder: Path) -> Path:
+        """The data file."""
+        from yoloseg.data.convert import write_datasets
+        from yoloseg.data.records import Dataset
+
+        ids = tuple(range(1, len(self.classes) + 1))
+        dataset = Dataset("predictions", self.classes, ids, self.records)
+        return write_datasets({"train": dataset}, to, folder)[0]
 
 
 def _counts(names: Sequence[str] | Counter[str]) -> str:

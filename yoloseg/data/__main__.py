@@ -34,7 +34,7 @@ class Convert:
 
     data: str
     """A data file (YAML), a folder that an annotation tool exported, or "shapes"."""
-    to: Literal["coco", "yolo", "youtube-vis"]
+    to: Literal["coco", "yolo", "youtube-vis", "labelme"]
     """The format."""
     out: Path
     """A new folder; its data.yaml is a data file."""

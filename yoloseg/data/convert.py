@@ -8,13 +8,14 @@ from typing import Literal
 import yaml
 
 from yoloseg.data.coco_writer import write_coco
+from yoloseg.data.labelme_writer import write_labelme
 from yoloseg.data.records import Dataset, Problem
 from yoloseg.data.yolo_writer import write_yolo
 from yoloseg.data.youtube_vis_writer import write_youtube_vis
 from yoloseg.errors import UsageError
 from yoloseg.files import write_text
 
-Target = Literal["coco", "yolo", "youtube-vis"]
+Target = Literal["coco", "yolo", "youtube-vis", "labelme"]
 
 
 def write_datasets(
@@ -30,8 +31,12 @@ def write_datasets(
         raise UsageError(f"{folder} exists; remove it or name another --out")
     if to == "yolo":
         return write_yolo(datasets, folder)
-    content = {}
+    content, lost = {}, []
     for split, dataset in datasets.items():
+        if to == "labelme":
+            lost += write_labelme(dataset, folder / split)
+            content[split] = {"annotations": split}
+            continue
         if to == "coco":
             write_coco(dataset, folder / split, suffix=None)
             images = f"{split}/images"
@@ -41,4 +46,4 @@ def write_datasets(
         content[split] = {"annotations": f"{split}/annotations.json", "images": images}
     path = folder / "data.yaml"
     write_text(path, yaml.safe_dump(content, sort_keys=False))
-    return path, []
+    return path, lost

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from yoloseg.data.trace import trace
 from yoloseg.errors import UsageError
 from yoloseg.files import atomic_write
 from yoloseg.inference.drawing import draw_instances
@@ -91,9 +92,10 @@ class Result:
             )
         return found
 
-    def polygons(self) -> list[list[np.ndarray]]:
-        """For each instance the outlines of its parts, float32 [n, 2] (x, y): see `mask_polygons`."""
-        return [mask_polygons(self.mask(index)) for index in range(len(self))]
+    def polygons(self, tolerance: float = 0.0) -> list[list[np.ndarray]]:
+        """For each instance the outlines of its parts, float32 [n, 2] (x, y), along the edges of pixels; see
+        `yoloseg.data.trace`. tolerance: pixels by which they may be simplified."""
+        return [trace(self.mask(index), tolerance) for index in range(len(self))]
 
     def to_supervision(self) -> supervision.Detections:
         """supervision.Detections with xyxy, mask, confidence, class_id and data["class_name"]; N may be 0."""
@@ -106,26 +108,6 @@ class Result:
             class_id=self.class_ids.astype(int),
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
-
-
-def mask_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines of the parts of a mask: float32 [n, 2] (x, y) each, n >= 4, in continuous pixel coordinates.
-
-    mask: bool [H, W]. The outlines run along the outer edges of the pixels, not through their centres: one
-    pixel at row 0, column 0 gives the square 0, 0 to 1, 1, and the area of the polygon is that of the mask.
-    Holes are filled (COCO's polygons have none); pixels that only touch at a corner belong to one part.
-    """
-    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask, bool).view(np.uint8))
-    if width == 0:
-        return []
-    # Grid points half a pixel apart: pixel i covers points 2i, 2i + 1 and 2i + 2, point j lies at j / 2.
-    points = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
-    part = mask[y : y + height, x : x + width]
-    for row in range(3):
-        for column in range(3):
-            points[row : row + 2 * height : 2, column : column + 2 * width : 2] |= part
-    contours, _ = cv2.findContours(points, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [contour[:, 0].astype(np.float32) / 2 + np.float32([x, y]) for contour in contours]
 
 
 def save_picture(path: str | Path, image: np.ndarray) -> None:
