@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from annotated import CLASSES, HEIGHT, OBJECTS, WIDTH, WRITERS, label_image, mask, picture, save_labels, write
+from fuzz_readers import fuzz
 from PIL import Image
 from pycocotools import mask as mask_utils
 
@@ -345,3 +346,10 @@ def test_instances_have_the_same_geometry_in_training(tmp_path):
                 for a in (annotation, boxes[annotation.class_index])
             )
             assert (one & other).sum() / (one | other).sum() > 0.95
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_mutated_files_end_in_records_or_in_a_clear_error(format, tmp_path):
+    """300 of them; `tests/fuzz_readers.py` tries as many as one likes."""
+    ends = fuzz(format, 300, tmp_path)
+    assert ends["records"] > 30 and ends["refused"] > 30

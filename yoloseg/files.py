@@ -53,6 +53,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def is_file(path: Path) -> bool:
+    """False too where the system cannot even look: a name too long, a character that none may have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_dir(path: Path) -> bool:
+    """As `is_file`."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def check_writable(path: str | Path) -> None:
     """Raises UsageError when a file cannot be made where `path` lies: before work that would be lost."""
     path = Path(path)

@@ -98,13 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(options: Check) -> bool:
     """Runs the command; whether training would refuse the data. Raises YolosegError for what is no data."""
     from yoloseg.data.check import check_data, listed
-    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.convert import check_new, write_datasets
     from yoloseg.data.summary import counts
-    from yoloseg.errors import UsageError
     from yoloseg.files import write_text
 
-    if options.fix is not None and options.fix.exists() and any(options.fix.iterdir()):
-        raise UsageError(f"{options.fix} exists; remove it or name another --fix")
+    if options.fix is not None:
+        check_new(options.fix)
     found = check_data(options.data, pictures=not options.skip_pictures)
     for dataset in found.datasets.values():
         print(counts(dataset))
@@ -137,10 +136,11 @@ def stats(options: Stats) -> None:
 
 def convert(options: Convert) -> None:
     """Runs the command. Raises YolosegError."""
-    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.convert import check_new, write_datasets
     from yoloseg.data.datafile import SPLITS, load_datasets, read_datafile
     from yoloseg.data.summary import summary
 
+    check_new(options.out)
     there = ("train", "val") if options.data == "shapes" else read_datafile(options.data)
     datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
     for dataset in datasets.values():
@@ -153,11 +153,12 @@ def convert(options: Convert) -> None:
 
 def split(options: Split) -> None:
     """Runs the command. Raises YolosegError."""
-    from yoloseg.data.convert import write_datasets
+    from yoloseg.data.convert import check_new, write_datasets
     from yoloseg.data.datafile import SPLITS, load_datasets, read_datafile
     from yoloseg.data.split import merged, split_dataset
     from yoloseg.data.summary import summary
 
+    check_new(options.out)
     there = read_datafile(options.data)
     datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
     whole = merged(list(datasets.values()), Path(options.data).stem)

@@ -22,6 +22,7 @@ from yoloseg.data.pictures import (
 )
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 
 @without_collection()
@@ -49,7 +50,7 @@ def coco_dataset(document: Any, source: Path, folder: Path, name: str | None) ->
     """As `load_coco` from the content of its file, which is emptied: it takes several times the room of the
     records."""
     _check_form(source, document)
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise DataError(f"{folder}: no such folder of pictures (for {source}); correct `images`")
     problems = Problems(source)
     report = problems.report

@@ -69,7 +69,8 @@ def read_polygons(segmentations: Sequence[list], sizes: Sequence[tuple[int, int]
     starts = stops - lengths
     owner_of = np.asarray(owners)
     boxes, areas, reasons = _measure(points, starts, stops, np.asarray(sizes, np.float64)[owner_of])
-    polygons = points.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too far is left out below
+        polygons = points.astype(np.float32)
 
     kept: list[list[np.ndarray]] = [[] for _ in segmentations]
     for owner, start, stop, reason in zip(owners, starts.tolist(), stops.tolist(), reasons, strict=True):

@@ -13,7 +13,7 @@ from yoloseg.data.records import Dataset, Problem
 from yoloseg.data.yolo_writer import write_yolo
 from yoloseg.data.youtube_vis_writer import write_youtube_vis
 from yoloseg.errors import UsageError
-from yoloseg.files import write_text
+from yoloseg.files import check_writable, write_text
 
 Target = Literal["coco", "yolo", "youtube-vis", "labelme"]
 
@@ -27,8 +27,7 @@ def write_datasets(
     cannot be written so (see the writers).
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists; remove it or name another --out")
+    check_new(folder)
     if to == "yolo":
         return write_yolo(datasets, folder)
     content, lost = {}, []
@@ -47,3 +46,10 @@ def write_datasets(
     path = folder / "data.yaml"
     write_text(path, yaml.safe_dump(content, sort_keys=False))
     return path, lost
+
+
+def check_new(folder: Path) -> None:
+    """Raises UsageError where `folder` is a file or holds something, or cannot be made."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists; remove it or name another")
+    check_writable(folder)

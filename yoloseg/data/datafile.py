@@ -23,10 +23,12 @@ from yoloseg.data.formats import EXPORT, Entry, check_entry, load_entry
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.yolo import read_names
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir, is_file
 
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # what exports call them
 YOLO_KEYS = ("path", "nc", "download", "roboflow", "channels", "kpt_shape")  # beside names and splits
+DEEPEST = 20  # brackets of a data file
 _FORM = "it needs lines such as `train: {annotations: FILE.json, images: FOLDER}` and the same for `val`"
 
 
@@ -69,12 +71,15 @@ def join_split(datasets: dict[str, Dataset], split: str, dataset: Dataset, sourc
 def read_datafile(path: str | Path) -> dict[str, Entry]:
     """The splits of a data file or folder of splits. Raises DataError if it is neither."""
     path = Path(path)
-    if path.is_dir():
+    if is_dir(path):
         return _folder(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{path}: neither a data file (.yaml) nor `shapes`; write a YAML file: {_FORM}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if _depth(text) > DEEPEST:
+            raise DataError(f"{path}: broken YAML: more than {DEEPEST} brackets within each other")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -101,12 +106,21 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     return entries
 
 
+def _depth(text: str) -> int:
+    """How many brackets are open at once; PyYAML's time grows with its square."""
+    depth = deepest = 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _folder(path: Path) -> dict[str, Entry]:
     """The splits of an export: `train`, `valid` and `test` with `_annotations.coco.json` in each."""
     entries = {}
     for split, names in FOLDERS.items():
         for name in names:
-            if (path / name / EXPORT).is_file():
+            if is_file(path / name / EXPORT):
                 fields = {"annotations": f"{name}/{EXPORT}", "images": name}
                 entries[split] = Entry(path / "data.yaml", split, fields)
     if not entries:
@@ -158,11 +172,11 @@ def align_classes(
 
 
 def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, root: str) -> Entry:
-    if isinstance(value, str) and value and "\0" not in value and (path.parent / value / EXPORT).is_file():
+    if isinstance(value, str) and value and "\0" not in value and is_file(path.parent / value / EXPORT):
         value = {"annotations": f"{value}/{EXPORT}", "images": value}
     elif names is not None and isinstance(value, (str, list)):
         folder = Path(root)
-        if root and not (path.parent / root).is_dir():
+        if root and not is_dir(path.parent / root):
             raise DataError(f"{path}: `path` {root}: no such folder")
         places = value if isinstance(value, list) else [value]
         value = {"images": [str(folder / place) if root else place for place in places]}

@@ -13,6 +13,7 @@ from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
 from yoloseg.data.yolo import find_pictures
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 CLASS = "object"  # DAVIS has no classes
 
@@ -38,7 +39,7 @@ def load_davis(
     """
     photographs, labels = root / "JPEGImages" / resolution, root / "Annotations" / resolution
     for folder in (photographs, labels):
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise DataError(f"{folder}: no such folder; is the resolution another, or the clips elsewhere?")
     there = sorted(path.name for path in photographs.iterdir() if path.is_dir())
     missing = [clip for clip in clips or () if clip not in there]

@@ -19,6 +19,7 @@ from yoloseg.data.wad import load_wad
 from yoloseg.data.yolo import load_yolo
 from yoloseg.data.youtube_vis import youtube_vis_dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir, is_file
 
 PATHS = ("annotations", "images", "instances", "labels", "root", "semantic")
 EXPORT = "_annotations.coco.json"  # what annotation tools call the file beside the pictures of a split
@@ -81,7 +82,7 @@ def load_entry(entry: Entry, name: str) -> Dataset:
 def check_entry(entry: Entry) -> str:
     """The format of an entry. Raises DataError for an unknown one and for keys that it needs or has not."""
     kind = entry.fields.get("format") or _recognised(entry)
-    if kind not in FORMATS:
+    if not isinstance(kind, str) or kind not in FORMATS:
         raise DataError(f"{entry.where}: format {kind!r} is none of {', '.join(FORMATS)}")
     form = FORMATS[kind]
     for key in form.needed:
@@ -105,7 +106,7 @@ def _recognised(entry: Entry) -> str:
         return "davis"
     if "annotations" in fields:
         annotations = entry.path("annotations")
-        return "labelme" if annotations.is_dir() else "json"
+        return "labelme" if is_dir(annotations) else "json"
     if "images" in fields and entry.names is not None:
         return "yolo"
     raise DataError(
@@ -167,7 +168,8 @@ def _yolo(entry: Entry, name: str) -> Dataset:
 def _found(folder: Path, place: str) -> Path:
     """Exports say `../train/images` and mean `train/images`; every reader of theirs lets them."""
     path = folder / place
-    return folder / place[3:] if place.startswith("../") and not path.exists() else path
+    there = is_dir(path) or is_file(path)
+    return folder / place[3:] if place.startswith("../") and not there else path
 
 
 def _label_images(entry: Entry, name: str) -> Dataset:

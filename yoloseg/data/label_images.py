@@ -17,6 +17,7 @@ from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
 from yoloseg.data.yolo import find_pictures
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 IGNORED = 255
 _WORKERS = 4
@@ -46,7 +47,7 @@ def load_label_images(
             "classes; add it, or leave one name"
         )
     for folder in (instances, *([semantic] if semantic else [])):
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise DataError(f"{folder}: no such folder of label images")
 
     def entries(ids: np.ndarray, path: Path) -> list[tuple[str, dict]]:

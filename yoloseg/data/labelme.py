@@ -19,6 +19,7 @@ from yoloseg.data.outlines import ellipse, rectangle
 from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 
 @without_collection()
@@ -36,7 +37,7 @@ def load_labelme(
     points and lines, shapes without a label. Raises DataError: no such folder, no labelled shape.
     """
     source = Path(annotations)
-    if not source.is_dir():
+    if not is_dir(source):
         raise DataError(f"{source}: no such folder of labelme JSON files")
     problems = Problems(source)
     pictures: list[Picture] = []

@@ -11,6 +11,7 @@ from yoloseg.data.outlines import ellipse, rectangle
 from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 CLASS = "object"  # where regions have no attributes
 
@@ -50,7 +51,7 @@ def via_dataset(
     entries = document.get("_via_img_metadata", document)
     if not isinstance(entries, dict):
         raise DataError(f"{source}: its `_via_img_metadata` is not an object")
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise DataError(f"{folder}: no such folder of pictures (for {source}); correct `images`")
     problems = Problems(source)
     found: list[tuple[Picture, list[tuple[str, dict]]]] = []

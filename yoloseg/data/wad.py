@@ -15,6 +15,7 @@ from yoloseg.data.records import Dataset
 from yoloseg.data.view import View
 from yoloseg.data.yolo import find_pictures
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 CLASSES = {33: "car", 34: "motorbicycle", 35: "bicycle", 36: "person", 38: "truck", 39: "bus", 40: "tricycle"}
 SUFFIX = "_instanceIds"
@@ -33,7 +34,7 @@ def load_wad(images: Path, labels: Path, name: str, view: View | None = None) ->
     """
     view = view or View()
     for folder in (images, labels):
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise DataError(f"{folder}: no such folder")
     pictures, paths = [], []
     for path in find_pictures(images):

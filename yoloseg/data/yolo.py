@@ -18,6 +18,7 @@ from yoloseg.data.json_file import without_collection
 from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir, is_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BOX = 5  # numbers in a line that is a class and a box, as detection sets have them
@@ -115,9 +116,9 @@ def _pairs(images: Sequence[Path], labels: Path | None) -> list[tuple[Path, Path
     """(picture, its text), once each."""
     pairs: dict[Path, Path] = {}
     for place in images:
-        if place.is_dir():
+        if is_dir(place):
             found = find_pictures(place)
-        elif place.is_file() and place.suffix == ".txt":
+        elif is_file(place) and place.suffix == ".txt":
             found = _listed(place)
         else:
             raise DataError(f"{place}: no such folder of pictures, nor a text file that lists them")

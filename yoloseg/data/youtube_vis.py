@@ -15,6 +15,7 @@ from yoloseg.data.json_file import read_json, without_collection
 from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
+from yoloseg.files import is_dir
 
 
 @without_collection()
@@ -47,7 +48,7 @@ def youtube_vis_dataset(
             raise DataError(
                 f"{source}: it has no list `{key}`; is it of a part whose ground truth is not published?"
             )
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise DataError(f"{folder}: no such folder of pictures (for {source}); correct `images`")
     problems = Problems(source)
     entries = document["annotations"]
