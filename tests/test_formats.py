@@ -1,6 +1,8 @@
 """Every format of annotations: the same pictures, classes and masks come out; what is wrong is named."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -162,6 +164,23 @@ def test_label_images_of_one_class_and_broken_ones(tmp_path):
     (tmp_path / "ids" / "a.png").unlink()
     dataset = load(path)
     assert "no such label image" in str(dataset.problems[0]) and len(dataset) == 1
+
+
+def test_a_decompression_bomb_is_refused(tmp_path):
+    """A PNG of a few bytes that says it is 60,000 x 60,000."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    path = write("label-images", tmp_path)
+    (tmp_path / "ids" / "a.png").write_bytes(bomb)
+    assert "broken label image (Image size (3600000000 pixels) exceeds limit" in str(load(path).problems[0])
+    (tmp_path / "photographs" / "b.png").write_bytes(bomb)
+    with pytest.raises(DataError, match="none of its 2 pictures can be used"):
+        load(path)
 
 
 def test_one_object_of_255_is_davis_2016(tmp_path):
