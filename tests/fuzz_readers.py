@@ -51,7 +51,7 @@ def changed(document, rng):
         found = list(places(document))
         path = rng.choice(found)
         if not path:
-            return rng.choice(ODD)
+            return copy.deepcopy(rng.choice(ODD))
         holder = document
         for key in path[:-1]:
             holder = holder[key]
@@ -61,7 +61,7 @@ def changed(document, rng):
         elif what == 1 and isinstance(holder, list):
             holder.append(copy.deepcopy(holder[path[-1]]))
         elif what == 2 and isinstance(holder, dict):
-            holder[rng.choice(["id", "images", "x", "", "segmentation", "format"])] = rng.choice(ODD)
+            holder[rng.choice(["id", "images", "x", "", "segmentation", "format"])] = copy.deepcopy(rng.choice(ODD))
         else:
             holder[path[-1]] = copy.deepcopy(rng.choice(ODD))
     return document
