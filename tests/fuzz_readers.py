@@ -61,7 +61,8 @@ def changed(document, rng):
         elif what == 1 and isinstance(holder, list):
             holder.append(copy.deepcopy(holder[path[-1]]))
         elif what == 2 and isinstance(holder, dict):
-            holder[rng.choice(["id", "images", "x", "", "segmentation", "format"])] = copy.deepcopy(rng.choice(ODD))
+            key = rng.choice(["id", "images", "x", "", "segmentation", "format"])
+            holder[key] = copy.deepcopy(rng.choice(ODD))
         else:
             holder[path[-1]] = copy.deepcopy(rng.choice(ODD))
     return document
