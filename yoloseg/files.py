@@ -53,6 +53,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def is_name(value: Any) -> bool:
+    """Whether a value is a text that can name a file: not empty, no null byte, no half of a character."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeError:
+        return False
+    return True
+
+
 def is_file(path: Path) -> bool:
     """False too where the system cannot even look: a name too long, a character that none may have."""
     try:

@@ -23,7 +23,7 @@ from yoloseg.data.formats import EXPORT, Entry, check_entry, load_entry
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.yolo import read_names
 from yoloseg.errors import DataError
-from yoloseg.files import is_dir, is_file
+from yoloseg.files import is_dir, is_file, is_name
 
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # what exports call them
@@ -95,7 +95,7 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
         raise DataError(f"{path}: unknown key `{unknown[0]}`; the keys are {', '.join(keys)}")
     names = read_names(content["names"], path) if "names" in content else None
     root = content.get("path", "")
-    if not isinstance(root, str):
+    if root != "" and not is_name(root):
         raise DataError(f"{path}: `path` must be a folder, not {root!r}")
     splits = {split: content[split] for split in SPLITS if content.get(split) is not None}
     if not splits:
@@ -172,7 +172,7 @@ def align_classes(
 
 
 def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, root: str) -> Entry:
-    if isinstance(value, str) and value and "\0" not in value and is_file(path.parent / value / EXPORT):
+    if is_name(value) and is_file(path.parent / value / EXPORT):
         value = {"annotations": f"{value}/{EXPORT}", "images": value}
     elif names is not None and isinstance(value, (str, list)):
         folder = Path(root)

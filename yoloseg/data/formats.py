@@ -19,7 +19,7 @@ from yoloseg.data.wad import load_wad
 from yoloseg.data.yolo import load_yolo
 from yoloseg.data.youtube_vis import youtube_vis_dataset
 from yoloseg.errors import DataError
-from yoloseg.files import is_dir, is_file
+from yoloseg.files import is_dir, is_file, is_name
 
 PATHS = ("annotations", "images", "instances", "labels", "root", "semantic")
 EXPORT = "_annotations.coco.json"  # what annotation tools call the file beside the pictures of a split
@@ -54,7 +54,7 @@ class Entry:
         value = self.fields.get(key)
         if value is None and not needed:
             return None
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not is_name(value):
             raise DataError(f"{self.where}: `{key}` must be a path, not {value!r}")
         return self.file.parent / value
 
@@ -156,7 +156,7 @@ def _labelme(entry: Entry, name: str) -> Dataset:
 def _yolo(entry: Entry, name: str) -> Dataset:
     images = entry.fields["images"]
     places = images if isinstance(images, list) else [images]
-    if not places or not all(isinstance(place, str) and place and "\0" not in place for place in places):
+    if not places or not all(map(is_name, places)):
         raise DataError(f"{entry.where}: `images` must be a path or a list of paths, not {images!r}")
     labels = entry.path("labels", needed=False)
     if labels is not None and len(places) > 1:
@@ -180,10 +180,10 @@ def _label_images(entry: Entry, name: str) -> Dataset:
 
 def _davis(entry: Entry, name: str) -> Dataset:
     clips, resolution = entry.fields.get("clips"), entry.fields.get("resolution", "480p")
-    named = isinstance(clips, list) and clips and all(isinstance(clip, str) for clip in clips)
+    named = isinstance(clips, list) and clips and all(map(is_name, clips))
     if clips is not None and not named:
         raise DataError(f"{entry.where}: `clips` must be a list of names, not {clips!r}")
-    if not isinstance(resolution, str):
+    if not is_name(resolution):
         raise DataError(f"{entry.where}: `resolution` must be the name of a folder, not {resolution!r}")
     names = list((entry.names or {}).values())
     if len(names) > 1:

@@ -19,7 +19,7 @@ from yoloseg.data.outlines import ellipse, rectangle
 from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
-from yoloseg.files import is_dir
+from yoloseg.files import is_dir, is_name
 
 
 @without_collection()
@@ -77,7 +77,7 @@ def _picture_path(file: Any, folder: Path, root: Path) -> Path | None:
     the one of annotations."""
     if relative_path(file) is not None:
         return folder / relative_path(file)
-    if not isinstance(file, str) or "\0" in file or file.startswith(("/", "\\")):
+    if not is_name(file) or file.startswith(("/", "\\")):
         return None
     path, limit = (folder / file.replace("\\", "/")).resolve(), root.resolve().parent
     return path if path.is_relative_to(limit) else None

@@ -13,6 +13,7 @@ import numpy as np
 from yoloseg.data.records import Dataset
 from yoloseg.data.sample_cache import SampleCache
 from yoloseg.data.samples import Sample, Transform
+from yoloseg.data.sampling import drawn
 from yoloseg.errors import DataError, UsageError
 
 EMPTY, CROWD = -1, -2  # in place of a class index
@@ -30,7 +31,8 @@ class Loader(keras.utils.PyDataset):
     rounded up to a multiple of 8. Where a picture has more, crowds and then the smallest boxes are left out.
     Instances that show less than a pixel of width or height are left out (samples.MIN_SIDE).
 
-    Every picture comes once an epoch. The last, incomplete batch is dropped, or with drop_last=False filled
+    Every picture comes once an epoch, or, given `weights`, as often as its weight says, and as many in all
+    (`yoloseg.data.sampling`). The last, incomplete batch is dropped, or with drop_last=False filled
     from the start of the epoch's order; a set smaller than a batch is repeated to fill one.
 
     `augment` is applied to every sample, until `augment_by` says otherwise.
@@ -63,6 +65,7 @@ class Loader(keras.utils.PyDataset):
         mask_size: int = 56,
         max_instances: int | None = None,
         shuffle: bool = True,
+        weights: np.ndarray | None = None,
         seed: int = 0,
         workers: int = 2,
         cache_bytes: int = 1 << 30,
@@ -88,6 +91,7 @@ class Loader(keras.utils.PyDataset):
         self.mask_size = mask_size
         self.max_instances = max(8, -(-(max_instances or largest) // 8) * 8)
         self.shuffle = shuffle
+        self.weights = weights
         self.seed = seed
         self.drop_last = drop_last
         self.epoch = 0
@@ -159,8 +163,11 @@ class Loader(keras.utils.PyDataset):
         known, order = self._order
         if known != epoch:
             order = np.arange(len(self.dataset))
-            if self.shuffle:
-                np.random.default_rng((self.seed, epoch, 0)).shuffle(order)
+            rng = np.random.default_rng((self.seed, epoch, 0))
+            if self.weights is not None:
+                order = drawn(self.weights, rng)
+            elif self.shuffle:
+                rng.shuffle(order)
             self._order = epoch, order
         return order
 

@@ -20,6 +20,7 @@ from yoloseg.data.images import check_pictures, size_message
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.view import View, read_view
 from yoloseg.errors import DataError
+from yoloseg.files import is_name
 
 Report = Callable[[str, str], None]  # takes a record and what was done about it
 
@@ -77,7 +78,7 @@ def relative_path(file_name: Any) -> str | None:
 
     A link inside the folder may lead out of it: that is the work of whoever made the folder, not of the file.
     """
-    if not isinstance(file_name, str) or "\0" in file_name or file_name.startswith(("/", "\\")):
+    if not is_name(file_name) or file_name.startswith(("/", "\\")):
         return None
     parts: list[str] = []
     for part in file_name.replace("\\", "/").split("/"):

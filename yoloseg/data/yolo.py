@@ -18,7 +18,7 @@ from yoloseg.data.json_file import without_collection
 from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
-from yoloseg.files import is_dir, is_file
+from yoloseg.files import is_dir, is_file, is_name
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BOX = 5  # numbers in a line that is a class and a box, as detection sets have them
@@ -137,9 +137,10 @@ def _listed(place: Path) -> list[Path]:
     if isinstance(content, DataError):
         raise content
     lines = [line.strip() for line in (content or "").splitlines()]
-    if any("\0" in line for line in lines):
+    lines = [line for line in lines if line]
+    if not all(map(is_name, lines)):
         raise DataError(f"{place}: not a list of pictures")
-    return [place.parent / line for line in lines if line]
+    return [place.parent / line for line in lines]
 
 
 def _text_of(path: Path) -> Path:

@@ -19,7 +19,8 @@ class TrainConfig:
     """Train a network. Without any flag: size n on the built-in shapes, in under ten minutes on two cores."""
 
     data: str = "shapes"
-    """A YAML file (keys train, val: {annotations: COCO JSON, images: folder}), or `shapes` (built in)."""
+    """A data file (YAML, see docs/formats.md), a folder that an annotation tool exported, or `shapes` (built
+    in)."""
     size: Literal["n", "s", "m", "l"] = "n"
     """Size of the network; `l` is YOLOv4+1 as published."""
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
@@ -39,6 +40,11 @@ class TrainConfig:
     recipe: Literal["default", "paper"] = "default"
     """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours
     (six epochs of the shapes: mask AP50 .036 against .753)."""
+    sampling: Literal["uniform", "repeat-factor", "class-aware"] = "uniform"
+    """How often pictures come: all alike; those of rare classes more (Gupta et al. 2019); or all classes
+    alike."""
+    repeat_threshold: float = 0.001
+    """Share of the pictures below which a class is rare, for --sampling repeat-factor."""
     weights: Path | None = None
     """A .keras file to start from; layers that fit are loaded, the rest is listed."""
     freeze: Literal["none", "backbone"] = "none"
@@ -65,6 +71,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name} must be above 0, got {value}")
+        if not 0 < self.repeat_threshold <= 1:
+            raise UsageError(f"--repeat-threshold must lie in 0..1, got {self.repeat_threshold}")
         if self.seed < 0 or self.workers < 0:
             raise UsageError(f"--seed and --workers must not be negative, got {self.seed} and {self.workers}")
         if self.resume and self.out is None:

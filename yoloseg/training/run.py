@@ -21,7 +21,8 @@ from yoloseg.data.datafile import load_datasets
 from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
-from yoloseg.data.summary import count_instances, summary
+from yoloseg.data.sampling import counts_shown, picture_weights
+from yoloseg.data.summary import summary
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.report import write_report
@@ -83,7 +84,7 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         keras.utils.set_random_seed(config.seed)
         model, anchors = build_model(config, recipe, datasets["train"], console)
         loader = build_loader(config, recipe, batch, datasets["train"])
-        trainer = Trainer(model, recipe, config.seed, count_instances(datasets["train"])[0])
+        trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
         if not config.resume:
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
@@ -179,6 +180,7 @@ def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Datas
         batch,
         augment=recipe.augmentation.transforms(),
         max_instances=max(room, 1),
+        weights=picture_weights(dataset, config.sampling, config.repeat_threshold),
         seed=config.seed,
         workers=config.workers,
     )
