@@ -120,16 +120,14 @@ def check(options: Check) -> bool:
 
 def stats(options: Stats) -> None:
     """Runs the command. Raises YolosegError."""
-    from yoloseg.data.check import Findings, check_data
-    from yoloseg.data.datafile import load_datasets
+    from yoloseg.data.check import check_data
     from yoloseg.errors import UsageError
     from yoloseg.evaluation.data_report import write_data_report
 
     imgsz = (options.imgsz[0], options.imgsz[-1])
     if len(options.imgsz) > 2 or min(imgsz) < 1 or options.per_level < 1:
         raise UsageError("--imgsz is one or two sides, --per-level a number; both at least 1")
-    shapes = options.data == "shapes"
-    found = Findings(load_datasets("shapes")) if shapes else check_data(options.data)
+    found = check_data(options.data)
     path = write_data_report(options.out, found, f"Data of {options.data}", imgsz, options.per_level)
     print(f"written: {path}")
 
