@@ -191,7 +191,7 @@ def write_labelme(folder):
                 ys, xs = np.nonzero(mask(n))
                 part = mask(n)[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
                 stream = io.BytesIO()
-                Image.fromarray(part).save(stream, "PNG")
+                Image.fromarray(part.astype(np.uint8)).save(stream, "PNG")  # 0 and 1, as labelme does
                 corners = [[int(xs.min()), int(ys.min())], [int(xs.max()), int(ys.max())]]
                 shape |= {"points": corners, "shape_type": "mask"}
                 shape["mask"] = base64.b64encode(stream.getvalue()).decode()

@@ -16,6 +16,7 @@ from yoloseg.data.datafile import load_datasets
 from yoloseg.data.duplicates import alike, thumbnails
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.split import split_dataset
+from yoloseg.data.write_pictures import PictureNames
 from yoloseg.errors import DataError, UsageError
 
 
@@ -75,6 +76,42 @@ def test_what_yolo_cannot_hold_is_said(tmp_path):
         write_datasets({"val": dataset}, "yolo", tmp_path / "out")
 
 
+def polygons(*parts):
+    return tuple(np.array(part, np.float32) for part in parts)
+
+
+def test_what_polygons_lose_when_joined_is_drawn_instead(tmp_path):
+    """Parts that overlap, and corners outside the picture: YOLO text has neither."""
+    overlapping = polygons([[5, 5], [25, 5], [25, 25], [5, 25]], [[15, 15], [35, 15], [35, 30], [15, 30]])
+    beyond = polygons([[40, 10], [200, 10], [200, 30], [40, 30]])
+    nothing = polygons([[100, 100], [120, 100], [120, 120]])
+    shapes = (overlapping, beyond, nothing)
+    annotations = tuple(Annotation(0, shape, (0.0, 0.0, 1.0, 1.0), 1.0) for shape in shapes)
+    record = Record(1, lambda: picture(0), HEIGHT, WIDTH, annotations)
+    path, lost = write_datasets({"val": Dataset("set", ("cat",), (1,), [record])}, "yolo", tmp_path / "out")
+    assert [str(problem) for problem in lost] == ["set: 1 instances: left out: no pixel in the picture"]
+    dataset = load_datasets(path, ("val",))["val"]
+    found = [decoded(annotation) for annotation in dataset.records[0].annotations]
+    assert not dataset.problems and [int(mask.sum()) for mask in found] == [400 + 300 - 100, 400]
+
+
+def test_every_picture_gets_a_name_of_its_own(tmp_path):
+    records, names = [], PictureNames()
+    for number, name in enumerate(("a/x.png", "b/x_2.png", "c/x.png", "images.png", ".x.png", "X.png")):
+        records.append(Record(number, tmp_path / name, 5, 5))
+    stems = [names.stem(record) for record in records]
+    assert len({stem.casefold() for stem in stems}) == 6 and stems[3:5] == ["_images", "_.x"]
+    assert names.stem(Record(9, lambda: None, 5, 5, frame_of=("images", 3))) == "_images/00003"
+
+
+def test_clips_stay_clips_through_coco(tmp_path):
+    path = write("davis", tmp_path)
+    path, _ = write_datasets(load_datasets(path), "coco", tmp_path / "out")
+    dataset = load_datasets(path)["train"]
+    assert [record.frame_of for record in dataset.records] == [("pets", 0), ("pets", 1)]
+    assert [[a.track_id for a in record.annotations] for record in dataset.records] == [[1, 2], [1, 2]]
+
+
 def test_pictures_are_copied_as_they_are(tmp_path):
     path = write("coco", tmp_path)
     write_datasets(load_datasets(path), "coco", tmp_path / "out")
@@ -83,8 +120,20 @@ def test_pictures_are_copied_as_they_are(tmp_path):
         assert copy.read_bytes() == (tmp_path / "train" / name).read_bytes()
 
 
+def many(folder):
+    """Twelve more boxes, so that anchors can be fitted to them."""
+    file = folder / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    for k in range(12):
+        x, y = 6 + k, 4 + 2 * k
+        shape = {"segmentation": [[0, 0, x, 0, x, y, 0, y]], "image_id": k % 2, "category_id": 3}
+        content["annotations"].append({"id": 100 + k} | shape)
+    file.write_text(json.dumps(content))
+
+
 def test_check_of_a_sound_set(tmp_path, capsys):
     path = write("coco", tmp_path)
+    many(tmp_path / "train")
     other = tmp_path / "other"
     other.mkdir()
     shutil.copytree(tmp_path / "train", other / "val")
@@ -93,12 +142,13 @@ def test_check_of_a_sound_set(tmp_path, capsys):
     path.write_text("train: train\nval: other/val\n")
     assert main(["data", "check", "--data", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "data train: 2 pictures, 4 instances of 2 classes" in out and "cat 2, dog 2" in out
+    assert "data train: 2 pictures, 16 instances of 2 classes" in out and "cat 14, dog 2" in out
     assert "not a class: only the heading" in out and "looks the same" not in out
 
 
 def test_check_says_what_is_wrong(tmp_path, capsys):
     path = write("coco", tmp_path)
+    many(tmp_path / "train")
     val = tmp_path / "val"
     shutil.copytree(tmp_path / "train", val)
     grey = cv2.imread(str(val / "a.png"))
@@ -127,12 +177,18 @@ def test_check_says_what_is_wrong(tmp_path, capsys):
         assert said in out, said
     assert "2 of 4 classes: never annotated: Cat , CafÃ©" in (tmp_path / "fixed" / "dropped.txt").read_text()
     fixed = load_datasets(tmp_path / "fixed" / "data.yaml")
-    assert [len(r.annotations) for r in fixed["val"].records] == [1, 2]
+    assert [len(r.annotations) for r in fixed["val"].records] == [7, 8]
     assert main(["data", "check", "--data", str(path), "--fix", str(tmp_path / "fixed")]) == 2
 
 
 def test_check_refuses_what_training_would(tmp_path, capsys):
     path = write("coco", tmp_path)
+    assert main(["data", "check", "--data", str(path)]) == 1
+    assert "training would refuse: " in (out := capsys.readouterr().out) and "4 boxes" in out
+    many(tmp_path / "train")
+    path.write_text("train: train\nval: train\ntest: {annotations: none.json, images: train}\n")
+    assert main(["data", "check", "--data", str(path)]) == 0
+    assert "not to be used: " in capsys.readouterr().out
     path.write_text("train: train\n")
     assert main(["data", "check", "--data", str(path)]) == 1
     assert "training would refuse: " in capsys.readouterr().out
@@ -176,6 +232,7 @@ def test_alike_pictures_are_found_and_others_are_not(tmp_path):
         cv2.imwrite(str(path), pixels[..., ::-1])
         records.append(Record(k, path, *pixels.shape[:2]))
     records.append(Record(99, tmp_path / "none.jpg", 5, 5))
+    assert list(alike(thumbnails([records[0]] * 500))) == [(0, k) for k in range(1, 500)]  # not all pairs
     assert sorted(alike(thumbnails(records))) == [(3, 30), (7, 31)]
 
 
@@ -223,8 +280,9 @@ def test_no_clip_stands_on_both_sides():
     assert not sides[0] & sides[1] and [len(side) for side in sides] == [7, 3]
     with pytest.raises(DataError, match="`train` would have no picture; there are 1"):
         split_dataset(classified([0] * 5, ["one"] * 5), {"train": 0.5, "val": 0.5}, apart=False)
-    with pytest.raises(UsageError, match="1 in all"):
-        split_dataset(classified([0]), {"train": 0.5, "val": 0.6})
+    for shares in ({"train": 0.5, "val": 0.6}, {"train": float("nan"), "val": 0.5}):
+        with pytest.raises(UsageError, match="1 in all"):
+            split_dataset(classified([0]), shares)
 
 
 def test_the_split_command_keeps_what_looks_the_same_together(tmp_path, capsys):

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_utils
 
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.instances import Instance
+from yoloseg.data.label_images import label_rles
 from yoloseg.data.loader import Loader
 from yoloseg.errors import DataError
 
@@ -77,12 +78,16 @@ def test_batches_can_be_made(format, tmp_path):
 
 def test_the_folder_of_an_export_is_a_data_file(tmp_path):
     write("coco", tmp_path)
+    (tmp_path / "data.yaml").unlink()
     (tmp_path / "train").rename(tmp_path / "valid")
     assert len(load(tmp_path, "val")) == 2
     with pytest.raises(DataError, match="has no `train`"):
         load_datasets(tmp_path)
     with pytest.raises(DataError, match="_annotations.coco.json"):
         load_datasets(tmp_path / "valid")
+    (tmp_path / "yolo").mkdir()
+    write("yolo", tmp_path / "yolo")  # has a data.yaml
+    assert len(load(tmp_path / "yolo")) == 2
 
 
 # YOLO
@@ -158,7 +163,8 @@ def test_label_images_of_one_class_and_broken_ones(tmp_path):
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "ids" / "a.png")
     assert "one channel, this has R/G/B" in str(load(path).problems[0])
     Image.new("L", (WIDTH, 5), 1).save(tmp_path / "ids" / "a.png")
-    assert "its RLE is of size [5, 60]" in str(load(path).problems[0])
+    dataset = load(path)
+    assert len(dataset) == 1 and "says 60 x 5; was it resized" in str(dataset.problems[0])
     (tmp_path / "ids" / "a.png").write_bytes(b"")
     assert "broken label image" in str(load(path).problems[0])
     (tmp_path / "ids" / "a.png").unlink()
@@ -342,6 +348,15 @@ def test_labelme_groups_and_what_is_wrong(tmp_path):
         ("train: [a]", "it needs lines such as"),
         ("names: [a]\npath: none\ntrain: a", "`path` none: no such folder"),
         ("names: [a]\ntrain: nowhere", "no such folder of pictures"),
+        ("names: [a]\npath: .\ntrain: [1]", "must be a path or a list of paths"),
+        ("names: [a, yes]\ntrain: a", "in quotes where YAML"),
+        ("names: [a]\ntrain: {images: list.txt, labels: a}", "no such folder"),
+        ('train: !!int ""', "broken YAML"),
+        ("train: !!timestamp xx", "broken YAML"),
+        ("train: " + "[" * 3000, "brackets within each other"),
+        ("train: {root: ., every: 0x" + "f" * 4000 + "}", "`every` must be a whole number"),
+        ("train: {format: wad, images: a, labels: b, crop: [" + "9" * 400 + ", 0]}", "`crop` must be"),
+        ('train: {root: "\\ud800"}', "`root` must be a path"),
         ("names: [a]\n", "not a data file"),
     ],
 )
@@ -372,3 +387,51 @@ def test_mutated_files_end_in_records_or_in_a_clear_error(format, tmp_path):
     """300 of them; `tests/fuzz_readers.py` tries as many as one likes."""
     ends = fuzz(format, 300, tmp_path)
     assert ends["records"] > 30 and ends["refused"] > 30
+
+
+def test_boxes_that_are_not_numbers_are_made_again(tmp_path):
+    path = write("coco", tmp_path)
+    file = tmp_path / "train" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["annotations"][1]["bbox"] = [0, float("nan"), 5, 5]
+    file.write_text(json.dumps(content))
+    assert load(path).records[0].annotations[1].box == (30, 10, 55, 35)
+
+
+def test_one_picture_in_two_entries_is_one(tmp_path):
+    def change(content):
+        content["again"] = {**content["a.png123"], "regions": content["a.png123"]["regions"][:1]}
+
+    dataset = load(via(tmp_path, change))
+    assert [len(record.annotations) for record in dataset.records] == [3, 2]
+    assert "named twice: its annotations are put together" in str(dataset.problems[0])
+
+
+def test_clips_of_one_folder_are_told_apart(tmp_path):
+    path = write("youtube-vis", tmp_path)
+    content = json.loads((tmp_path / "instances.json").read_text())
+    content["videos"].append({**content["videos"][0], "id": 6})
+    content["videos"].append({"id": 7, "file_names": ["flat.png"]})
+    content["annotations"].append(content["annotations"][0])
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    Image.fromarray(picture(0)).save(tmp_path / "frames" / "flat.png")
+    dataset = load(path)
+    clips = [record.frame_of[0] for record in dataset.records]
+    assert clips == ["pets", "pets", "pets 6", "pets 6", "instances 7"]
+    assert "another one has the same id" in str(dataset.problems[0])
+    for entry in content["annotations"]:
+        entry.pop("segmentations", None)
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no annotation has a list `segmentations`"):
+        load(path)
+
+
+def test_class_images_and_names_must_agree(tmp_path):
+    path = write("label-images", tmp_path)
+    path.write_text(path.read_text().replace("{1: cat, 2: dog}", "[cat, dog]"))
+    with pytest.raises(DataError, match="0 is background there and 255 ignored; write `names: {1: first"):
+        load(path)
+    noise = np.random.default_rng(0).permutation(WIDTH * HEIGHT).reshape(HEIGHT, WIDTH)
+    assert len(label_rles(noise)) == WIDTH * HEIGHT - 1
+    with pytest.raises(DataError, match="more than 10000 different values"):
+        label_rles(np.arange(20_000).reshape(100, 200))

@@ -180,7 +180,7 @@ def test_predictions_become_labels_to_correct(to, tmp_path, capsys):
         assert (drawn & mask).sum() / (drawn | mask).sum() > 0.95
         assert (record.read_image() == 114).all()
     assert predict.main([*arguments, "--save-labels", to]) == 2
-    assert "labels exists; remove it" in capsys.readouterr().err
+    assert "labels exists, or would hold drawings" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_loaded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ def run_command(function: Callable[[], object]) -> int:
     """
     # Frameworks greet with pages of notices; what matters is said by our own messages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         function()
     except YolosegError as error:

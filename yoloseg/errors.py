@@ -1,5 +1,7 @@
 """Errors a user can act on. Each message names the file, the record and what to do."""
 
+import reprlib
+
 
 class YolosegError(Exception):
     """Base of every error that is the user's to mend; commands print it without a traceback."""
@@ -15,3 +17,11 @@ class DataError(YolosegError):
 
 class WeightsError(YolosegError):
     """A weights file that cannot be read, or does not fit the network it is loaded into."""
+
+
+def shown(value: object) -> str:
+    """A value from a file for a message: as Python writes it, cut where it is long."""
+    try:
+        return reprlib.repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a {type(value).__name__} too long to show"

@@ -98,9 +98,9 @@ def _reason(error: OSError) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Writes UTF-8 text atomically; halves of characters, which a file name may hold, are escaped."""
     with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

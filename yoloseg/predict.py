@@ -63,7 +63,7 @@ def predict(options: Options) -> None:
     """Runs the command. Raises YolosegError where source, weights, numbers or the out folder cannot be
     used."""
     from yoloseg import load
-    from yoloseg.errors import DataError, UsageError
+    from yoloseg.errors import DataError
     from yoloseg.files import write_json
     from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
@@ -72,8 +72,8 @@ def predict(options: Options) -> None:
 
     source = open_source(options.source)
     targets = _targets(source, options.out)
-    if options.save_labels and (options.out / "labels").exists():
-        raise UsageError(f"{options.out / 'labels'} exists; remove it or name another --out")
+    if options.save_labels:
+        _check_labels(options, source, targets)
     if options.features:
         return _draw_features(options, source, targets)
     model = load(options.weights)
@@ -121,6 +121,21 @@ def predict(options: Options) -> None:
         print(f"labels: {labels.write(options.save_labels, options.out / 'labels')}")
     print(f"{len(seconds)} pictures, {found.total()} instances: {_counts(found)}")
     print(f"{_speed(seconds)}; written to {options.out}")
+
+
+def _check_labels(options: Options, source: Source, targets: dict[str, Path]) -> None:
+    """Raises UsageError where --save-labels cannot work: before anything is predicted."""
+    from yoloseg.errors import UsageError
+    from yoloseg.inference.sources import VIDEO_SUFFIXES
+
+    folder = options.out / "labels"
+    videos = [name for name in targets if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    if source.kind == "camera" or videos:
+        raise UsageError(f"{(videos or source.names)[0]}: --save-labels is for pictures; save frames as such")
+    if options.features:
+        raise UsageError("give --save-labels or --features, not both")
+    if folder.exists() or any(folder in target.parents for target in targets.values()):
+        raise UsageError(f"{folder} exists, or would hold drawings; name another --out")
 
 
 def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -> None:
@@ -228,13 +243,9 @@ class _Labels:
         self.records = []
 
     def add(self, result: Result) -> None:
-        """Raises UsageError for a frame of a video."""
         from yoloseg.data.coco_masks import area_of
         from yoloseg.data.records import Annotation, Record
-        from yoloseg.errors import UsageError
 
-        if result.frame is not None:
-            raise UsageError(f"{result.path}: --save-labels is for pictures; save the video's frames as such")
         annotations = []
         for i, parts in enumerate(result.polygons(self.TOLERANCE)):
             if parts:

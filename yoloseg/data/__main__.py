@@ -21,7 +21,7 @@ class Check:
     data: str
     """A data file (YAML), or a folder that an annotation tool exported."""
     fix: Path | None = None
-    """A new folder: what can be used of the data as COCO, with a list of what was left out (dropped.txt)."""
+    """A new folder: what can be used of the data as COCO, with all problems in dropped.txt."""
     most: int = 20
     """Problems that are printed of each file."""
     skip_pictures: bool = False
@@ -108,11 +108,14 @@ def check(options: Check) -> bool:
     for dataset in found.datasets.values():
         print(counts(dataset))
     print("\n".join(listed(found.problems, max(options.most, 0))) or "no problems")
+    for refusal in found.unusable:
+        print(f"not to be used: {refusal}")
     for refusal in found.refusals:
         print(f"training would refuse: {refusal}")
     if options.fix is not None and found.datasets:
         path, lost = write_datasets(found.datasets, "coco", options.fix)
-        dropped = [*listed(found.problems + lost, len(found.problems) + len(lost)), *found.refusals]
+        problems = found.problems + lost
+        dropped = [*listed(problems, len(problems)), *found.unusable, *found.refusals]
         write_text(options.fix / "dropped.txt", "\n".join(dropped) + "\n")
         print(f"written: {path}")
     return bool(found.refusals)
@@ -124,10 +127,10 @@ def stats(options: Stats) -> None:
     from yoloseg.errors import UsageError
     from yoloseg.evaluation.data_report import write_data_report
 
-    imgsz = (options.imgsz[0], options.imgsz[-1])
-    if len(options.imgsz) > 2 or min(imgsz) < 1 or options.per_level < 1:
+    sides = options.imgsz
+    if len(sides) not in (1, 2) or min(sides) < 1 or options.per_level < 1:
         raise UsageError("--imgsz is one or two sides, --per-level a number; both at least 1")
-    found = check_data(options.data)
+    found, imgsz = check_data(options.data), (sides[0], sides[-1])
     path = write_data_report(options.out, found, f"Data of {options.data}", imgsz, options.per_level)
     print(f"written: {path}")
 
@@ -157,7 +160,7 @@ def split(options: Split) -> None:
     from yoloseg.data.summary import summary
 
     check_new(options.out)
-    there = read_datafile(options.data)
+    there = ("train", "val") if options.data == "shapes" else read_datafile(options.data)
     datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
     whole = merged(list(datasets.values()), Path(options.data).stem)
     fractions = {"train": options.train, "val": options.val, "test": options.test}

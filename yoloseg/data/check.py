@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from yoloseg.data.anchor_fitting import fit_anchors, letterboxed_sizes
 from yoloseg.data.coco_masks import area_of
 from yoloseg.data.datafile import join_split, load_datasets, read_datafile
 from yoloseg.data.duplicates import alike, thumbnails
@@ -18,6 +21,7 @@ from yoloseg.data.formats import Entry, load_entry
 from yoloseg.data.records import Dataset, Problem, Record
 from yoloseg.errors import DataError
 
+ANCHORS, IMGSZ = 3, (416, 416)  # a level, and the network input that training fits them for by default
 WRONG_AREA = 0.2  # share of a mask's area by which the file's may differ
 
 
@@ -25,11 +29,16 @@ WRONG_AREA = 0.2  # share of a mask's area by which the file's may differ
 class Findings:
     """Of `check_data`. datasets: what could be read, by split, classes as each file has them. problems:
     defects that training leaves out or lives with, of files, classes and pictures. refusals: why training
-    would not start; none if it would."""
+    would not start; none if it would. unusable: why the test split cannot be used."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+
+    def refused(self, split: str, error: DataError) -> None:
+        """Notes what makes a split unusable."""
+        (self.unusable if split == "test" else self.refusals).append(str(error))
 
 
 def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
@@ -46,7 +55,7 @@ def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
         try:
             found.datasets[split] = load_entry(entry, f"{Path(data).stem} {split}")
         except DataError as error:
-            found.refusals.append(str(error))
+            found.refused(split, error)
             continue
         found.problems += found.datasets[split].problems
         found.problems += class_problems(found.datasets[split], entry.source)
@@ -63,6 +72,11 @@ def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:
         if split not in entries:
             found.refusals.append(f"{data}: it has no `{split}`, which training needs")
     first = found.datasets.get("train")
+    if first is not None:
+        try:
+            fit_anchors(letterboxed_sizes(first, IMGSZ), ANCHORS, imgsz=IMGSZ, source=entries["train"].source)
+        except DataError as error:
+            found.refused("train", error)
     joined: dict[str, Dataset] = {}
     for split, dataset in found.datasets.items():
         source = entries[split].source
@@ -72,7 +86,7 @@ def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:
         try:
             join_split(joined, split, dataset, source)
         except DataError as error:
-            found.refusals.append(str(error))
+            found.refused(split, error)
         else:
             found.problems += joined[split].problems[known:]
 
@@ -152,13 +166,13 @@ def picture_problems(datasets: dict[str, Dataset], entries: dict[str, Entry]) ->
 
 
 def _name(record: Record) -> str:
-    return str(record.source) if isinstance(record.source, Path) else f"id {record.image_id}"
+    source = record.source.args[0] if isinstance(record.source, partial) else record.source
+    return str(source) if isinstance(source, Path) else f"id {record.image_id}"
 
 
 def _plain(name: str) -> str:
-    """The name without case, accents, spaces, hyphens and underscores."""
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(letter for letter in letters if letter.isalnum())
+    """The name without case, spaces, hyphens and underscores; as it is where nothing else is in it."""
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold()) or name
 
 
 def _meant(name: str) -> str | None:

@@ -15,13 +15,14 @@ from yoloseg.data.pictures import (
     Picture,
     Problems,
     Report,
+    is_text,
     label_of,
     make_dataset,
     printable,
     relative_path,
 )
 from yoloseg.data.records import Dataset
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir
 
 
@@ -58,6 +59,7 @@ def coco_dataset(document: Any, source: Path, folder: Path, name: str | None) ->
     used = {entry.get("category_id") for entry in entries if type(entry.get("category_id")) is int}
     categories = read_categories(source, document["categories"], used, report)
     pictures = _pictures(document["images"], folder, report)
+    _clips(document, pictures)
     _attach(document["annotations"], pictures, report)
     del entries
     document.clear()
@@ -87,8 +89,9 @@ def read_categories(source: Path, entries: list, used: set[int], report: Report)
     for entry in entries:
         category_id = entry.get("id") if isinstance(entry, dict) else None
         name = entry.get("name") if isinstance(entry, dict) else None
-        if type(category_id) is not int or not isinstance(name, str) or not name.strip():
-            raise DataError(f"{source}: category {entry}: it needs an `id` (a whole number) and a `name`")
+        if type(category_id) is not int or not is_text(name):
+            what = entry if isinstance(entry, str) else shown(entry)
+            raise DataError(f"{source}: category {what}: it needs an `id` (a whole number) and a `name`")
         if category_id in names and names[category_id] != name:
             raise DataError(
                 f"{source}: category id {category_id} stands for both {names[category_id]!r} and {name!r}; "
@@ -145,6 +148,22 @@ def _pictures(entries: list, folder: Path, report: Report) -> dict[int, Picture]
         report(pictures[image_id].label, "left out: another picture has the same id")
         pictures[image_id].usable = False
     return pictures
+
+
+def _clips(document: dict, pictures: dict[int, Picture]) -> None:
+    """Pictures that say which frame of which of the `videos` they are: as `write_coco` writes clips."""
+    videos = document.get("videos")
+    names = {
+        video["id"]: video["name"]
+        for video in (videos if isinstance(videos, list) else ())
+        if isinstance(video, dict) and type(video.get("id")) is int and is_text(video.get("name"))
+    }
+    for entry in document["images"] if names else ():
+        if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+            continue
+        video, frame = entry.get("video_id"), entry.get("frame_index")
+        if type(video) is int and video in names and type(frame) is int and entry["id"] in pictures:
+            pictures[entry["id"]].frame_of = (names[video], frame)
 
 
 def whole(value: Any) -> int:

@@ -13,7 +13,7 @@ from yoloseg.data.records import Dataset, Problem
 from yoloseg.data.yolo_writer import write_yolo
 from yoloseg.data.youtube_vis_writer import write_youtube_vis
 from yoloseg.errors import UsageError
-from yoloseg.files import check_writable, write_text
+from yoloseg.files import atomic_folder, check_writable, write_text
 
 Target = Literal["coco", "yolo", "youtube-vis", "labelme"]
 
@@ -28,6 +28,13 @@ def write_datasets(
     """
     folder = Path(folder)
     check_new(folder)
+    with atomic_folder(folder) as aside:
+        path, lost = _write(datasets, to, aside)
+        path = path.relative_to(aside)
+    return folder / path, lost
+
+
+def _write(datasets: dict[str, Dataset], to: Target, folder: Path) -> tuple[Path, list[Problem]]:
     if to == "yolo":
         return write_yolo(datasets, folder)
     content, lost = {}, []
@@ -35,6 +42,7 @@ def write_datasets(
         if to == "labelme":
             lost += write_labelme(dataset, folder / split)
             content[split] = {"annotations": split}
+            content["names"] = list(dataset.classes)
             continue
         if to == "coco":
             write_coco(dataset, folder / split, suffix=None)
@@ -50,6 +58,10 @@ def write_datasets(
 
 def check_new(folder: Path) -> None:
     """Raises UsageError where `folder` is a file or holds something, or cannot be made."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} cannot be written: {error}") from error
+    if taken:
         raise UsageError(f"{folder} exists; remove it or name another")
     check_writable(folder)

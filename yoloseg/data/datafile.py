@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 
-from yoloseg.data.formats import EXPORT, Entry, check_entry, load_entry
+from yoloseg.data.formats import EXPORT, PATHS, Entry, check_entry, load_entry
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.yolo import read_names
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir, is_file, is_name
 
 SPLITS = ("train", "val", "test")
@@ -72,19 +72,21 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     """The splits of a data file or folder of splits. Raises DataError if it is neither."""
     path = Path(path)
     if is_dir(path):
-        return _folder(path)
+        file = path / "data.yaml"
+        return read_datafile(file) if is_file(file) else _folder(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{path}: neither a data file (.yaml) nor `shapes`; write a YAML file: {_FORM}")
     try:
         text = path.read_text(encoding="utf-8")
-        if _depth(text) > DEEPEST:
+        if _too_deep(text):
             raise DataError(f"{path}: broken YAML: more than {DEEPEST} brackets within each other")
         content = yaml.safe_load(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2026-99-99 is no date
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # what PyYAML raises beside its own for 2026-99-99, `!!int ""` and the like
         raise DataError(f"{path}: broken YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: not a data file: {_FORM}")
@@ -92,11 +94,12 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     extra = YOLO_KEYS if "names" in content else ()
     unknown = [key for key in content if key not in (*keys, *extra)]
     if unknown:
-        raise DataError(f"{path}: unknown key `{unknown[0]}`; the keys are {', '.join(keys)}")
+        key = unknown[0] if isinstance(unknown[0], str) else shown(unknown[0])
+        raise DataError(f"{path}: unknown key `{key}`; the keys are {', '.join(keys)}")
     names = read_names(content["names"], path) if "names" in content else None
     root = content.get("path", "")
     if root != "" and not is_name(root):
-        raise DataError(f"{path}: `path` must be a folder, not {root!r}")
+        raise DataError(f"{path}: `path` must be a folder, not {shown(root)}")
     splits = {split: content[split] for split in SPLITS if content.get(split) is not None}
     if not splits:
         raise DataError(f"{path}: not a data file: {_FORM}")
@@ -106,13 +109,16 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     return entries
 
 
-def _depth(text: str) -> int:
-    """How many brackets are open at once; PyYAML's time grows with its square."""
-    depth = deepest = 0
-    for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        deepest = max(deepest, depth)
-    return deepest
+def _too_deep(text: str) -> bool:
+    """Whether more than DEEPEST brackets are open at once: PyYAML's time grows with the square of their
+    number. Raises yaml.YAMLError."""
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        depth += isinstance(token, (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken))
+        depth -= isinstance(token, (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken))
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _folder(path: Path) -> dict[str, Entry]:
@@ -179,9 +185,16 @@ def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, roo
         if root and not is_dir(path.parent / root):
             raise DataError(f"{path}: `path` {root}: no such folder")
         places = value if isinstance(value, list) else [value]
-        value = {"images": [str(folder / place) if root else place for place in places]}
+        if not places or not all(map(is_name, places)):
+            raise DataError(f"{path}: `{split}` must be a path or a list of paths, not {shown(value)}")
+        value = {"images": [str(folder / place) for place in places]}
+    elif root and isinstance(value, dict):
+        value = {
+            key: str(Path(root) / place) if key in PATHS and is_name(place) else place
+            for key, place in value.items()
+        }
     if not isinstance(value, dict) or not value or not all(isinstance(key, str) for key in value):
-        raise DataError(f"{path}: `{split}`: {_FORM}; it says {value!r}")
+        raise DataError(f"{path}: `{split}`: {_FORM}; it says {shown(value)}")
     return Entry(path, split, value, names)
 
 

@@ -42,8 +42,9 @@ def hashes(thumbs: np.ndarray) -> np.ndarray:
 
 
 def alike(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of pictures that show the same: hashes within DISTANCE bits and thumbnails within
-    DIFFERENCE grey levels. Unreadable pictures (all 0) are like none.
+    """Pairs i < j where picture j shows the same as i: hashes within DISTANCE bits and thumbnails within
+    DIFFERENCE grey levels. Each j comes once; of many that are alike, all come with the same i. Unreadable
+    pictures (all 0) are like none.
 
     Two hashes that differ in at most 3 of 64 bits agree in one of their four quarters, so only pictures with
     the same quarter are compared.
@@ -52,20 +53,21 @@ def alike(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
     quarters = codes.view(np.uint16).reshape(-1, 4)
     grey = thumbs.reshape(len(thumbs), -1).astype(np.int16)
     readable = grey.any(1)
-    seen: set[tuple[int, int]] = set()
+    known = np.zeros(len(thumbs), bool)  # pictures that are like an earlier one
     for quarter in range(4):
         order = np.argsort(quarters[:, quarter], kind="stable")
         starts = np.flatnonzero(np.diff(quarters[order, quarter].astype(int), prepend=-1))
         for group in np.split(order, starts[1:]):
             group = np.sort(group[readable[group]])
             for k, i in enumerate(group[:-1].tolist()):
-                others = group[k + 1 :]
+                others = group[k + 1 :][~known[group[k + 1 :]]]
+                if known[i] or not len(others):
+                    continue
                 others = others[_bits(codes[others] ^ codes[i]) <= DISTANCE]
                 others = others[np.abs(grey[others] - grey[i]).mean(1) <= DIFFERENCE]
+                known[others] = True
                 for j in others.tolist():
-                    if (i, j) not in seen:
-                        seen.add((i, j))
-                        yield i, j
+                    yield i, j
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

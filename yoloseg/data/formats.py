@@ -18,7 +18,7 @@ from yoloseg.data.view import View
 from yoloseg.data.wad import load_wad
 from yoloseg.data.yolo import load_yolo
 from yoloseg.data.youtube_vis import youtube_vis_dataset
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir, is_file, is_name
 
 PATHS = ("annotations", "images", "instances", "labels", "root", "semantic")
@@ -27,8 +27,8 @@ EXPORT = "_annotations.coco.json"  # what annotation tools call the file beside 
 
 @dataclass(frozen=True)
 class Entry:
-    """One split of a data file. fields: as written, paths absolute or relative to `folder`. names: the data
-    file's class names by index, where the annotations have none."""
+    """One split of a data file. fields: as written, paths absolute or relative to the folder of `file`.
+    names: the data file's class names by index, where the annotations have none."""
 
     file: Path
     split: str
@@ -55,7 +55,7 @@ class Entry:
         if value is None and not needed:
             return None
         if not is_name(value):
-            raise DataError(f"{self.where}: `{key}` must be a path, not {value!r}")
+            raise DataError(f"{self.where}: `{key}` must be a path, not {shown(value)}")
         return self.file.parent / value
 
     def class_names(self) -> dict[int, str]:
@@ -69,7 +69,7 @@ class Entry:
         value = self.fields.get(key, default)
         if type(value) not in ((int,) if whole else (int, float)) or not low <= value <= high:
             kind = "a whole number" if whole else "a number"
-            raise DataError(f"{self.where}: `{key}` must be {kind} from {low} to {high}, not {value!r}")
+            raise DataError(f"{self.where}: `{key}` must be {kind} from {low} to {high}, not {shown(value)}")
         return value
 
 
@@ -83,7 +83,7 @@ def check_entry(entry: Entry) -> str:
     """The format of an entry. Raises DataError for an unknown one and for keys that it needs or has not."""
     kind = entry.fields.get("format") or _recognised(entry)
     if not isinstance(kind, str) or kind not in FORMATS:
-        raise DataError(f"{entry.where}: format {kind!r} is none of {', '.join(FORMATS)}")
+        raise DataError(f"{entry.where}: format {shown(kind)} is none of {', '.join(FORMATS)}")
     form = FORMATS[kind]
     for key in form.needed:
         if key not in entry.fields:
@@ -150,14 +150,15 @@ def _via(entry: Entry, name: str, document: Any = None) -> Dataset:
 
 
 def _labelme(entry: Entry, name: str) -> Dataset:
-    return load_labelme(entry.path("annotations"), entry.path("images", needed=False), name)
+    names = None if entry.names is None else list(entry.names.values())
+    return load_labelme(entry.path("annotations"), entry.path("images", needed=False), name, names)
 
 
 def _yolo(entry: Entry, name: str) -> Dataset:
     images = entry.fields["images"]
     places = images if isinstance(images, list) else [images]
     if not places or not all(map(is_name, places)):
-        raise DataError(f"{entry.where}: `images` must be a path or a list of paths, not {images!r}")
+        raise DataError(f"{entry.where}: `images` must be a path or a list of paths, not {shown(images)}")
     labels = entry.path("labels", needed=False)
     if labels is not None and len(places) > 1:
         raise DataError(f"{entry.where}: `labels` is for one folder of pictures")
@@ -182,9 +183,9 @@ def _davis(entry: Entry, name: str) -> Dataset:
     clips, resolution = entry.fields.get("clips"), entry.fields.get("resolution", "480p")
     named = isinstance(clips, list) and clips and all(map(is_name, clips))
     if clips is not None and not named:
-        raise DataError(f"{entry.where}: `clips` must be a list of names, not {clips!r}")
+        raise DataError(f"{entry.where}: `clips` must be a list of names, not {shown(clips)}")
     if not is_name(resolution):
-        raise DataError(f"{entry.where}: `resolution` must be the name of a folder, not {resolution!r}")
+        raise DataError(f"{entry.where}: `resolution` must be the name of a folder, not {shown(resolution)}")
     names = list((entry.names or {}).values())
     if len(names) > 1:
         raise DataError(f"{entry.file}: clips of DAVIS form are of one class, `names` has {len(names)}")
@@ -196,8 +197,10 @@ def _davis(entry: Entry, name: str) -> Dataset:
 
 def _wad(entry: Entry, name: str) -> Dataset:
     crop = entry.fields.get("crop", [0, 0])
-    if not (isinstance(crop, list) and len(crop) == 2 and all(type(c) is int and c >= 0 for c in crop)):
-        raise DataError(f"{entry.where}: `crop` must be [rows at the top, rows at the bottom], not {crop!r}")
+    whole = isinstance(crop, list) and all(type(rows) is int and 0 <= rows < 100_000 for rows in crop)
+    if not whole or len(crop) != 2:
+        form = "[rows at the top, rows at the bottom]"
+        raise DataError(f"{entry.where}: `crop` must be {form}, not {shown(crop)}")
     view = View(*crop, scale=entry.number("scale", 1.0, 0.01, 1.0, whole=False))
     return load_wad(entry.path("images"), entry.path("labels"), name, view)
 

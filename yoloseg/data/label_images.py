@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as mask_utils
 
 from yoloseg.data.images import BROKEN
 from yoloseg.data.json_file import without_collection
@@ -23,6 +24,7 @@ IGNORED = 255
 _WORKERS = 4
 _AT_ONCE = 64  # label images that are decoded ahead
 
+MOST = 10_000  # instances of one picture: beyond, it is no label image
 # Takes the ids int32 [H, W] of a label image and its path; gives (place, entry) of each instance.
 Entries = Callable[[np.ndarray, Path], list[tuple[str, dict]]]
 
@@ -46,6 +48,9 @@ def load_label_images(
             f"{instances}: {len(names)} class names but no `semantic`, the folder of PNGs whose pixels are "
             "classes; add it, or leave one name"
         )
+    if semantic is not None and not names.keys().isdisjoint((0, IGNORED)):
+        form = "`names: {1: first class, ...}`"
+        raise DataError(f"{semantic}: 0 is background there and 255 ignored; write {form}")
     for folder in (instances, *([semantic] if semantic else [])):
         if not is_dir(folder):
             raise DataError(f"{folder}: no such folder of label images")
@@ -54,19 +59,16 @@ def load_label_images(
         kinds = None if semantic is None else read_labels(semantic / path.relative_to(instances))
         if kinds is not None and kinds.shape != ids.shape:
             raise DataError(f"{semantic / path.relative_to(instances)}: not of the size of {path}")
-        found = []
-        for value, rle in label_rles(ids).items():
-            if value == IGNORED:
-                continue
-            place = f"instance {value} of {printable(str(path))}"
-            if kinds is None:
-                kind = next(iter(names))
-            else:
-                own = kinds[ids == value]
-                own = own[(own != 0) & (own != IGNORED)]
-                kind = int(np.bincount(own).argmax()) if len(own) else 0
-            found.append((place, {"category_id": kind, "segmentation": rle}))
-        return found
+        only = next(iter(names)) if kinds is None else None
+        kind_of = {} if kinds is None else most_frequent(ids, kinds)
+        return [
+            (
+                f"instance {value} of {printable(str(path))}",
+                {"category_id": kind_of.get(value, only), "segmentation": rle},
+            )
+            for value, rle in label_rles(ids).items()
+            if value != IGNORED
+        ]
 
     pictures = []
     for path in find_pictures(images):
@@ -83,14 +85,20 @@ def load_label_images(
 def attach_labels(
     pictures: list[Picture], labels: list[Path], entries: Entries, problems: Problems
 ) -> None:
-    """Gives every picture the instances of its label image, read by threads; one whose labels cannot be read
-    is left out with a Problem."""
+    """Gives every picture the size and the instances of its label image, read by threads; one whose labels
+    cannot be read is left out with a Problem."""
 
-    def read(path: Path) -> list[tuple[str, dict]] | DataError:
+    def read(path: Path) -> tuple[tuple[int, int], list[tuple[str, dict]]] | DataError:
         try:
-            return entries(read_labels(path), path)
+            labels = read_labels(path)
+            found = entries(labels, path)
         except DataError as error:
-            return error
+            return error if str(path) in str(error) else DataError(f"{path}: {error}")
+        for _, entry in found:  # a tenth of the room that lists of numbers take
+            height, width = entry["segmentation"]["size"]
+            rle = mask_utils.frPyObjects(entry["segmentation"], height, width)
+            entry["segmentation"] = {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+        return labels.shape, found
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         for start in range(0, len(pictures), _AT_ONCE):
@@ -100,7 +108,7 @@ def attach_labels(
                     problems.report(picture.label, f"left out: {found}")
                     picture.usable = False
                 else:
-                    picture.annotations = found
+                    picture.size, picture.annotations = found
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -123,10 +131,24 @@ def read_labels(path: Path) -> np.ndarray:
     return values.astype(np.int32)
 
 
+def most_frequent(ids: np.ndarray, kinds: np.ndarray) -> dict[int, int]:
+    """Instance id -> the class that most of its pixels have, the lowest of several; 0 and 255 are none.
+    ids, kinds: int32 [H, W]."""
+    counted = (ids > 0) & (kinds > 0) & (kinds != IGNORED)
+    pairs, counts = np.unique((ids[counted].astype(np.int64) << 32) + kinds[counted], return_counts=True)
+    best: dict[int, tuple[int, int]] = {}
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        value, kind = pair >> 32, pair & 0xFFFFFFFF
+        if count > best.get(value, (0, 0))[0]:
+            best[value] = count, kind
+    return {value: kind for value, (_, kind) in best.items()}
+
+
 def label_rles(labels: np.ndarray) -> dict[int, dict]:
     """Value -> COCO RLE (`size`, `counts` as a list of run lengths) of every value but 0, rising.
 
-    labels: whole numbers [H, W]. One pass over the pixels, whatever the number of values.
+    labels: whole numbers [H, W]. One pass over the pixels, whatever the number of values. Raises DataError
+    for more than MOST values.
     """
     height, width = labels.shape
     flat = np.ravel(labels, order="F")  # COCO's RLE goes down the columns
@@ -135,6 +157,8 @@ def label_rles(labels: np.ndarray) -> dict[int, dict]:
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     stops = np.concatenate([starts[1:], [flat.size]])
     values = flat[starts]
+    if len(np.unique(values)) > MOST:
+        raise DataError(f"more than {MOST} different values: not a label image")
     order = np.argsort(values, kind="stable")
     bounds = np.searchsorted(values[order], np.unique(values))
     rles = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from yoloseg.data.images import BROKEN
 from yoloseg.data.json_file import read_json, without_collection
 from yoloseg.data.label_images import label_rles
 from yoloseg.data.outlines import ellipse, rectangle
-from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
+from yoloseg.data.pictures import (
+    Picture,
+    Problems,
+    Report,
+    is_text,
+    make_dataset,
+    printable,
+    relative_path,
+    united,
+)
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
 from yoloseg.files import is_dir, is_name
@@ -24,13 +34,17 @@ from yoloseg.files import is_dir, is_name
 
 @without_collection()
 def load_labelme(
-    annotations: str | Path, images: str | Path | None = None, name: str | None = None
+    annotations: str | Path,
+    images: str | Path | None = None,
+    name: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Dataset:
     """Reads polygons, rectangles (all of them is mask), circles and masks.
 
     annotations: the folder of JSON files, searched to any depth. images: the folder that their `imagePath`s
-    are relative to; by default each one's own folder. Shapes of one label and one `group_id` are parts of one
-    instance. Classes are the labels, sorted by name, their ids count from 1. Records are sorted by the path
+    are relative to; by default each one's own folder. Polygons, rectangles and circles of one label and one
+    `group_id` are parts of one instance. names: the classes; by default the labels, sorted. Their ids count
+    from 1. Records are sorted by the path
     of their JSON. Pixels inside the JSON (`imageData`) are not read.
 
     Left out with a Problem: files that are not such JSON, pictures that cannot be used (see `load_coco`),
@@ -61,14 +75,19 @@ def load_labelme(
         size = (height, width) if height and width else None
         pictures.append(Picture(len(pictures) + 1, f"picture {printable(file)}", place, size))
         shapes.append(_shapes(document["shapes"], size, printable(str(path)), problems.report))
-    names = sorted({label for own in shapes for _, label, _ in own})
-    if not names:
+    found = sorted({label for own in shapes for _, label, _ in own})
+    if not found:
         first = f" (first problem: {problems[0]})" if problems else ""
         raise DataError(f"{source}: no labelme file with a labelled shape{first}")
+    names = list(names or found)
     for picture, own in zip(pictures, shapes, strict=True):
         for place, label, segmentation in own:
+            if label not in names:
+                problems.report(place, f"left out: label {printable(label)} is not in `names`")
+                continue
             fields = {"category_id": names.index(label) + 1, "segmentation": segmentation}
             picture.annotations.append((place, fields))
+    pictures = united(pictures, problems.report)
     return make_dataset(name or source.name, source, pictures, dict(enumerate(names, 1)), problems)
 
 
@@ -79,7 +98,10 @@ def _picture_path(file: Any, folder: Path, root: Path) -> Path | None:
         return folder / relative_path(file)
     if not is_name(file) or file.startswith(("/", "\\")):
         return None
-    path, limit = (folder / file.replace("\\", "/")).resolve(), root.resolve().parent
+    try:
+        path, limit = (folder / file.replace("\\", "/")).resolve(), root.resolve().parent
+    except (OSError, RuntimeError):  # links in a circle
+        return None
     return path if path.is_relative_to(limit) else None
 
 
@@ -90,9 +112,10 @@ def _shapes(entries: list, size, file: str, report: Report) -> list[tuple[str, s
     for number, entry in enumerate(entries):
         place = f"shape {number} of {file}"
         label = entry.get("label") if isinstance(entry, dict) else None
-        if not isinstance(label, str) or not label.strip():
+        if not is_text(label):
             report(place, "left out: it has no `label`")
             continue
+        label = label.strip()
         outline = _outline(entry, size)
         if isinstance(outline, str):
             report(place, f"left out: {outline}")
@@ -103,9 +126,9 @@ def _shapes(entries: list, size, file: str, report: Report) -> list[tuple[str, s
                 groups[label, group].append(outline)
                 continue
             groups[label, group] = [outline]
-            found.append((place, label.strip(), groups[label, group]))
+            found.append((place, label, groups[label, group]))
         else:
-            found.append((place, label.strip(), [outline] if isinstance(outline, list) else outline))
+            found.append((place, label, [outline] if isinstance(outline, list) else outline))
     return found
 
 
@@ -137,7 +160,8 @@ def _mask(content: Any, points: list, size: tuple[int, int] | None) -> dict | st
         return f"a mask of {size[1]} x {size[0]} pixels is too large"
     try:
         with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as picture:
-            part = np.asarray(picture.convert("1"))
+            part = np.asarray(picture.convert("L") if picture.mode == "P" else picture) != 0
+            part = part.any(-1) if part.ndim == 3 else part
     except (*BROKEN, binascii.Error) as error:
         return f"its mask cannot be read ({error})"
     x, y = (round(min(p[axis] for p in points)) for axis in (0, 1))

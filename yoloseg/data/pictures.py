@@ -30,7 +30,7 @@ _CHUNK = 20_000  # annotations whose polygons are checked together: bounds the m
 @dataclass
 class Picture:
     """A picture that a file of annotations names: its file, size (height, width; None until read from the
-    file) and annotations, each with its place in the file, as `_label` says it."""
+    file) and annotations, each with its place in the file, as `label_of` says it."""
 
     image_id: int
     label: str
@@ -98,6 +98,29 @@ def printable(text: Any) -> str:
     return text if isinstance(text, str) and text.isprintable() else ascii(text)
 
 
+def is_text(value: Any) -> bool:
+    """Whether a value can name a class: not blank, no half of a character."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def united(pictures: list[Picture], report: Report) -> list[Picture]:
+    """Pictures that are one file become one, with the annotations of all, and a Problem."""
+    first: dict[Path, Picture] = {}
+    for picture in pictures:
+        if picture.path in first:
+            first[picture.path].annotations += picture.annotations
+            report(picture.label, "named twice: its annotations are put together")
+        else:
+            first[picture.path] = picture
+    return list(first.values())
+
+
 def check_files(pictures: Sequence[Picture], report: Report) -> list[Picture]:
     """The pictures whose files are sound and of the stated size; where none is stated, the file's is filled
     in."""
@@ -108,6 +131,8 @@ def check_files(pictures: Sequence[Picture], report: Report) -> list[Picture]:
             reason = str(header)
         elif header.orientation_for(picture.size) is None:
             reason = size_message(picture.path, header, picture.size)
+        elif picture.view and min(picture.view.size(*(picture.size or header.displayed))) < 1:
+            reason = f"nothing is left of its {header.displayed[0]} rows after the crop"
         else:
             picture.size = picture.size or header.displayed
             usable.append(picture)
@@ -213,6 +238,6 @@ def _box(value: Any) -> tuple[float, float, float, float] | None:
     if not isinstance(value, list) or len(value) != 4 or not all(type(v) in (int, float) for v in value):
         return None
     x, y, width, height = value
-    if not (width > 0 and height > 0 and max(map(abs, value)) < FAR):
+    if not (width > 0 and height > 0 and all(abs(v) < FAR for v in value)):
         return None
     return (float(x), float(y), float(x + width), float(y + height))

@@ -23,8 +23,11 @@ def split_dataset(
     2011, algorithm 1). The same seed gives the same splits; records keep their order. Raises UsageError for
     fractions that are none, DataError where a split would have no picture.
     """
-    if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+    shares = list(fractions.values())
+    if not shares or not all(share > 0 for share in shares) or not abs(sum(shares) - 1) <= 1e-6:
         raise UsageError(f"fractions must be above 0 and 1 in all, not {fractions}")
+    if seed < 0:
+        raise UsageError(f"the seed must be at least 0, not {seed}")
     groups = _groups(dataset, apart)
     names = list(fractions)
     share = np.array([fractions[name] for name in names])

@@ -43,10 +43,8 @@ def joined(loops: list[np.ndarray]) -> np.ndarray:
     what they enclose together, by the even-odd rule, stays the same."""
     first, *others = loops
     for other in others:
-        distances = ((first[:, None] - other[None]) ** 2).sum(-1)
-        here, there = np.unravel_index(distances.argmin(), distances.shape)
-        around = np.concatenate([other[there:], other[: there + 1]])
-        first = np.concatenate([first[: here + 1], around, first[here:]])
+        here = int(((first - other[0]) ** 2).sum(1).argmin())
+        first = np.concatenate([first[: here + 1], other, other[:1], first[here:]])
     return first
 
 

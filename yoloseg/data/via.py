@@ -8,7 +8,16 @@ from typing import Any
 
 from yoloseg.data.json_file import read_json, without_collection
 from yoloseg.data.outlines import ellipse, rectangle
-from yoloseg.data.pictures import Picture, Problems, Report, make_dataset, printable, relative_path
+from yoloseg.data.pictures import (
+    Picture,
+    Problems,
+    Report,
+    is_text,
+    make_dataset,
+    printable,
+    relative_path,
+    united,
+)
 from yoloseg.data.records import Dataset
 from yoloseg.errors import DataError
 from yoloseg.files import is_dir
@@ -85,7 +94,8 @@ def via_dataset(
                 fields = {"category_id": names.index(kind) + 1, "segmentation": [outline]}
                 picture.annotations.append((place, fields))
     categories = dict(enumerate(names, 1))
-    return make_dataset(name or source.stem, source, [p for p, _ in found], categories, problems)
+    pictures = united([picture for picture, _ in found], problems.report)
+    return make_dataset(name or source.stem, source, pictures, categories, problems)
 
 
 def _regions(regions: Any, label: str, report: Report) -> list[tuple[str, dict]]:
@@ -126,7 +136,7 @@ def _class_of(region: dict, attribute: str | None) -> str | None:
     if isinstance(value, dict):  # checkboxes
         ticked = [key for key, state in value.items() if state in (True, "true", 1)]
         value = ticked[0] if len(ticked) == 1 else None
-    return value.strip() or None if isinstance(value, str) else None
+    return value.strip() if is_text(value) else None
 
 
 def _outline(shape: Any) -> list[float] | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -10,10 +9,9 @@ import numpy as np
 
 from yoloseg.data.images import read_header
 from yoloseg.data.records import Record
-from yoloseg.errors import UsageError
+from yoloseg.data.yolo import PICTURES
+from yoloseg.errors import DataError, UsageError
 from yoloseg.files import atomic_write
-
-KEPT = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class PictureNames:
@@ -27,15 +25,23 @@ class PictureNames:
         """Without suffix, relative to the folder of pictures."""
         if record.frame_of is not None:
             clip, frame = record.frame_of
-            stem = f"{clip.replace('/', '_')}/{frame:05d}"
+            stem = f"{_safe(clip.replace('/', '_'))}/{frame:05d}"
         elif isinstance(record.source, Path):
-            stem = record.source.stem
+            stem = _safe(record.source.stem)
         else:
             stem = f"{record.image_id:012d}"
-        if stem.casefold() in self.used:  # as some file systems compare names
-            stem = f"{stem}_{record.image_id}"
+        plain, number = stem, 1
+        while stem.casefold() in self.used:  # as some file systems compare names
+            number += 1
+            stem = f"{plain}_{number}"
         self.used.add(stem.casefold())
         return stem
+
+
+def _safe(name: str) -> str:
+    """A name that readers pass over, or take for another thing, in its changed form."""
+    name = name.encode("utf-8", "replace").decode()
+    return f"_{name}" if name.startswith(".") or name == "images" else name
 
 
 def write_picture(record: Record, folder: Path, stem: str) -> str:
@@ -46,12 +52,16 @@ def write_picture(record: Record, folder: Path, stem: str) -> str:
     UsageError for a folder that cannot be written.
     """
     source = record.source
-    if isinstance(source, Path) and source.suffix.lower() in KEPT:
+    if isinstance(source, Path) and source.suffix.lower() in PICTURES:
         header = read_header(source)
         if header.displayed == (record.height, record.width):
             name = f"{stem}{source.suffix.lower()}"
+            try:
+                content = source.read_bytes()
+            except OSError as error:
+                raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
             with atomic_write(folder / name) as aside:
-                shutil.copyfile(source, aside)
+                aside.write_bytes(content)
             return name
     encode_picture(folder / f"{stem}.png", record.read_image())
     return f"{stem}.png"

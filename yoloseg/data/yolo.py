@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from yoloseg.data.json_file import without_collection
-from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
+from yoloseg.data.pictures import Picture, Problems, is_text, make_dataset, printable
 from yoloseg.data.records import Dataset
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir, is_file, is_name
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -89,9 +89,13 @@ def read_names(value: Any, source: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for key, name in value.items():
         index = int(key) if isinstance(key, str) and key.isdecimal() and key.isascii() else key
-        name = str(name) if type(name) in (int, float, bool) else name  # YAML reads 1, 2.5 and yes so
-        if type(index) is not int or index < 0 or not isinstance(name, str) or not name.strip():
-            raise DataError(f"{source}: `names` has {key!r}: {name!r}; it needs a whole number and a name")
+        name = str(name) if type(name) is int and abs(name) < 10**9 else name
+        if type(index) is not int or not 0 <= index < 10**9 or not is_text(name):
+            what = f"{shown(key)}: {shown(name)}"
+            raise DataError(
+                f"{source}: `names` has {what}; it needs a whole number and a name, in quotes where YAML "
+                "reads it as something else"
+            )
         names[index] = name
     if len(set(names.values())) < len(names):
         twice = [name for name in names.values() if list(names.values()).count(name) > 1]
@@ -127,6 +131,8 @@ def _pairs(images: Sequence[Path], labels: Path | None) -> list[tuple[Path, Path
         for path in found:
             if labels is None:
                 pairs[path] = _text_of(path)
+            elif not is_dir(place):
+                raise DataError(f"{place}: `labels` is for a folder of pictures, not for a list of them")
             else:
                 pairs[path] = (labels / path.relative_to(place)).with_suffix(".txt")
     return list(pairs.items())
@@ -138,7 +144,7 @@ def _listed(place: Path) -> list[Path]:
         raise content
     lines = [line.strip() for line in (content or "").splitlines()]
     lines = [line for line in lines if line]
-    if not all(map(is_name, lines)):
+    if not all(is_name(line) and (place.parent / line).name for line in lines):
         raise DataError(f"{place}: not a list of pictures")
     return [place.parent / line for line in lines]
 

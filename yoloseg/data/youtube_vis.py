@@ -26,8 +26,8 @@ def load_youtube_vis(
 
     annotations: the JSON. images: the folder its `file_names` are relative to. every: only each `every`-th
     frame of a clip is taken, from its first on: neighbours hold nearly the same. Frames are numbered from 1
-    over all clips (`image_id`), before any are passed over; `frame_of` is (the clip's folder, position in
-    `file_names`).
+    over all clips (`image_id`), before any are passed over; `frame_of` is (the clip's folder, with its id
+    where that is not its own, position in `file_names`).
 
     Left out with a Problem: frames that cannot be used (see `load_coco`), clips without an id or frames,
     annotations of an unknown clip or category, segmentations that cannot be used or are one too many. Raises
@@ -54,8 +54,16 @@ def youtube_vis_dataset(
     entries = document["annotations"]
     used = {e["category_id"] for e in entries if isinstance(e, dict) and type(e.get("category_id")) is int}
     categories = read_categories(source, document["categories"], used, problems.report)
-    clips = _clips(document["videos"], folder, problems.report)
+    clips = _clips(document["videos"], source, folder, problems.report)
+    if not any(isinstance(entry, dict) and isinstance(entry.get("segmentations"), list) for entry in entries):
+        raise DataError(f"{source}: no annotation has a list `segmentations`; are these boxes alone?")
+    tracks: set[int] = set()
     for position, entry in enumerate(entries):
+        track = entry.get("id") if isinstance(entry, dict) else None
+        if type(track) is int and track in tracks:
+            problems.report(f"annotation {track}", "left out: another one has the same id")
+            continue
+        tracks |= {track} if type(track) is int else set()
         _attach(position, entry, clips, problems.report)
     document.clear()
     pictures = [frame for frames in clips.values() for frame in frames[::every] if frame.usable]
@@ -64,9 +72,10 @@ def youtube_vis_dataset(
     return make_dataset(name or source.stem, source, pictures, categories, problems)
 
 
-def _clips(entries: list, folder: Path, report: Report) -> dict[int, list[Picture]]:
+def _clips(entries: list, source: Path, folder: Path, report: Report) -> dict[int, list[Picture]]:
     """Clip id -> its frames. One whose name is no path is there, not usable, so that positions hold."""
     clips: dict[int, list[Picture]] = {}
+    known: set[str] = set()
     number = 0
     for position, entry in enumerate(entries):
         clip_id = entry.get("id") if isinstance(entry, dict) else None
@@ -79,7 +88,10 @@ def _clips(entries: list, folder: Path, report: Report) -> dict[int, list[Pictur
             continue
         height, width = whole(entry.get("height")), whole(entry.get("width"))
         paths = [relative_path(file) for file in files]
-        clip = next((str(Path(path).parent) for path in paths if path and "/" in path), f"video {clip_id}")
+        clip = next((str(Path(path).parent) for path in paths if path and "/" in path), source.stem)
+        if clip == source.stem or clip in known:
+            clip = f"{clip} {clip_id}"
+        known.add(clip)
         frames = []
         for frame, (file, path) in enumerate(zip(files, paths, strict=True)):
             number += 1

@@ -151,12 +151,20 @@ def _palettes() -> tuple:
 
 def _label(name: str, score: float | None, scale: float, room: int) -> str:
     """`name 0.87`; without the score, then cut short, where that is wider than `room` pixels."""
+    name = drawable(name)
     full = name if score is None else f"{name} {score:.2f}"
     return full if _text_width(full, scale) <= room else _cut(name, scale, room)
 
 
+def drawable(text: str) -> str:
+    """The text as OpenCV takes it: halves of characters, which a file name may hold, become question
+    marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _cut(text: str, scale: float, room: int) -> str:
     """As many leading letters as fit into `room` pixels, at least one."""
+    text = drawable(text)
     while len(text) > 1 and _text_width(text, scale) > room:
         text = text[:-1]
     return text
