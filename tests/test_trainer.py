@@ -136,6 +136,7 @@ def test_steps_stay_finite(setting, kind):
         assert not balance[:, 2].any(), "one class is nothing to learn"
 
 
+@pytest.mark.parametrize("setting", ["paper in bfloat16"], indirect=True)
 def test_every_format_trains_two_steps(setting, tmp_path):
     """The tiny set of each format, through the loader, into the same traced step. Classes beyond the
     network's are taken for its last."""
