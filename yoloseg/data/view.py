@@ -20,7 +20,7 @@ class View:
     scale: float = 1.0
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the view of a picture of that size; no side under 1 is returned as 0."""
+        """(height, width) of the view of a picture of that size; 0 where nothing of a side is left."""
         rows = height - self.top - self.bottom
         return max(round(rows * self.scale), 0), max(round(width * self.scale), 0)
 
