@@ -6,16 +6,13 @@ import io
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from random_detections import random_data
 
 from yoloseg.errors import DataError
 from yoloseg.evaluation.best_f1 import Matches, best_f1
 from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics, score
-
-HEIGHT, WIDTH = 120, 160
-BAND_LIMITS = (32**2, 96**2, 32**2 - 1, 32**2 + 1, 96**2 + 1)
 
 
 def official(ground_truth, results, kind, category_id=None):
@@ -39,84 +36,13 @@ def official(ground_truth, results, kind, category_id=None):
     return dict(zip(METRIC_NAMES, evaluation.stats, strict=True))
 
 
-def rectangle(rng):
-    w, h = rng.integers(1, WIDTH), rng.integers(1, HEIGHT)
-    if rng.random() < 0.3:
-        w = h = rng.choice([32, 96, 31, 33])
-    x, y = rng.integers(0, WIDTH - w + 1), rng.integers(0, HEIGHT - h + 1)
-    return [int(x), int(y), int(w), int(h)]
-
-
-def mask_of(box, rng, cut=True):
-    x, y, w, h = box
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y : y + h, x : x + w] = 1
-    if cut and rng.random() < 0.5:
-        mask[y : y + h // 2, x : x + w // 2] = 0
-    rle = coco_mask.encode(np.asfortranarray(mask))
-    return {"size": rle["size"], "counts": rle["counts"].decode()}
-
-
-def random_data(seed, images=12, classes=4, boxes=True, masks="rle", per_image=9):
-    """Crowds, equal scores, empty images, areas on band limits, unused classes, ids with gaps."""
-    rng = np.random.default_rng(seed)
-    ground_truth = {
-        "images": [{"id": 3 * i + 2, "height": HEIGHT, "width": WIDTH} for i in range(images)][::-1],
-        # the last is never used
-        "categories": [{"id": 5 * k, "name": f"class {k}"} for k in range(classes + 1)],
-        "annotations": [],
-    }
-    results = []
-    for image in ground_truth["images"]:
-        truths = []
-        for _ in range(rng.integers(0, 6)):
-            box = rectangle(rng)
-            rle = mask_of(box, rng)
-            x, y, w, h = box
-            polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-            area = float(coco_mask.area(rle)) if rng.random() < 0.6 else float(rng.choice(BAND_LIMITS))
-            annotation = {
-                "id": len(ground_truth["annotations"]) * 2 + 1,
-                "image_id": image["id"],
-                "category_id": int(rng.integers(classes)) * 5,
-                "bbox": box,
-                "area": area,
-                "iscrowd": int(rng.random() < 0.2),
-                "segmentation": rle if rng.random() < 0.5 else polygon,
-            }
-            ground_truth["annotations"].append(annotation)
-            truths.append(annotation)
-        for _ in range(rng.integers(0, per_image)):
-            box, category = rectangle(rng), int(rng.integers(classes)) * 5
-            if truths and rng.random() < 0.7:
-                truth = truths[rng.integers(len(truths))]
-                x, y, w, h = truth["bbox"]
-                shift = int(rng.integers(-3, 4))
-                x, y = min(max(x + shift, 0), WIDTH - w), min(max(y, 0), HEIGHT - h)
-                box, category = [x, y, w, h], truth["category_id"]
-            result = {
-                "image_id": image["id"],
-                "category_id": category,
-                "score": round(float(rng.random()), 1),
-            }
-            if boxes:
-                result["bbox"] = [float(value) for value in box]
-            if masks == "rle":
-                result["segmentation"] = mask_of(box, rng)
-            elif masks == "polygons":
-                x, y, w, h = box
-                result["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-            results.append(result)
-    return ground_truth, results
-
-
 def assert_official(ground_truth, results, kinds):
     before = copy.deepcopy((ground_truth, results))
     metrics = coco_metrics(ground_truth, results)
     assert (ground_truth, results) == before
     assert list(metrics) == ["bbox", "segm"]
     for kind, measured in metrics.items():
-        assert set(measured) == {*METRIC_NAMES, "per_class"}
+        assert set(measured) == {*METRIC_NAMES, "AP_by_IoU", "per_class"}
         if kind not in kinds:
             assert all(measured[name] == -1 for name in METRIC_NAMES)
             continue
@@ -250,12 +176,12 @@ def test_defective_ground_truth(change, message):
 
 
 def test_best_f1_by_hand():
-    matches = Matches(np.array([0.9, 0.8, 0.8, 0.4, 0.2]), np.array([1, 1, 0, 1, 0], bool), truths=4)
+    matches = Matches(np.array([0.9, 0.8, 0.8, 0.4, 0.2]), np.array([1, 1, 0, 1, 0], bool), 4, np.zeros(5))
     best = best_f1(matches)  # F1 after 1, 3, 4, 5 detections: 2/5, 4/7, 6/8, 6/9
     assert best.f1 == pytest.approx(0.75)
     assert (best.precision, best.recall) == (0.75, 0.75)
     assert best.threshold == pytest.approx(0.3)
-    assert best_f1(Matches(np.array([0.9]), np.array([False]), 3)) is None
+    assert best_f1(Matches(np.array([0.9]), np.array([False]), 3, np.zeros(1))) is None
     assert best_f1(Matches.none()) is None
 
 

@@ -110,14 +110,14 @@ def test_crowding_leaves_crowds_out():
 
 
 def test_precision_and_recall_over_falling_scores():
-    matches = Matches(np.array([0.2, 0.9, 0.5]), np.array([True, True, False]), 4)
+    matches = Matches(np.array([0.2, 0.9, 0.5]), np.array([True, True, False]), 4, np.zeros(3))
     scores, precision, recall = precision_recall(matches)
     assert scores.tolist() == [0.9, 0.5, 0.2]
     assert precision == pytest.approx([1, 1 / 2, 2 / 3]) and recall == pytest.approx([1 / 4, 1 / 4, 2 / 4])
 
 
 def test_curves_are_drawn_with_and_without_anything_to_draw(tmp_path):
-    some = {"a": Matches(np.array([0.9, 0.3]), np.array([True, False]), 2), "b": Matches.none()}
+    some = {"a": Matches(np.array([0.9, 0.3]), np.array([True, False]), 2, np.zeros(2)), "b": Matches.none()}
     for name, per_class in (("some", some), ("none", {"a": Matches.none()}), ("empty", {})):
         for save in (save_pr_curve, save_f1_curve):
             path = tmp_path / f"{name}-{save.__name__}.png"

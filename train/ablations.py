@@ -73,6 +73,12 @@ ARMS = {
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         ),
     },
+    "assignment by IoU, colour, scale and translate": {
+        "assignment": "iou",
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
+        ),
+    },
     "colour, scale, translate, half mosaics": {
         "augmentation": Augmentation(
             hue=0.015, saturation=0.5, value=0.3, scale=(0.6, 1.5), translate=0.1, mosaic=0.5

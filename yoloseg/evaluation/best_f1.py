@@ -13,16 +13,17 @@ class Matches:
     """Detections counted against the ground truth at IoU 0.5 (those on crowds are not counted).
 
     scores: float [N]; found: bool [N], the detection is the match of an object; truths: number of objects to
-    find.
+    find; ious: float [N], the IoU with the object that was found, else 0.
     """
 
     scores: np.ndarray
     found: np.ndarray
     truths: int
+    ious: np.ndarray
 
     @staticmethod
     def none() -> Matches:
-        return Matches(np.zeros(0), np.zeros(0, bool), 0)
+        return Matches(np.zeros(0), np.zeros(0, bool), 0, np.zeros(0))
 
     @staticmethod
     def join(parts: Sequence[Matches]) -> Matches:
@@ -32,6 +33,7 @@ class Matches:
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.found for part in parts]),
             sum(part.truths for part in parts),
+            np.concatenate([part.ious for part in parts]),
         )
 
 

@@ -16,7 +16,8 @@ from yoloseg.data.records import Dataset, Record
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.accumulator import DetectionAccumulator
 from yoloseg.evaluation.best_f1 import best_f1
-from yoloseg.evaluation.coco_metrics import Scores, score
+from yoloseg.evaluation.category_tables import Scores
+from yoloseg.evaluation.coco_metrics import score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
