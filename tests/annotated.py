@@ -77,6 +77,42 @@ def write_coco(folder):
     return "train: train\n"
 
 
+def write_lvis(folder):
+    """Three classes, of which the first picture does not show the third; pictures are found by coco_url."""
+    save_pictures(folder / "coco", ("train2017/000000000001.png", "val2017/000000000002.png"))
+    url = "http://images.cocodataset.org/"
+
+    def known(absent, partly):
+        return {"neg_category_ids": absent, "not_exhaustive_category_ids": partly}
+
+    content = {
+        "images": [
+            {"id": n, "coco_url": f"{url}{place}", "height": HEIGHT, "width": WIDTH} | lists
+            for n, place, lists in (
+                (1, "train2017/000000000001.png", known([9], [2])),
+                (2, "val2017/000000000002.png", known([], [])),
+            )
+        ],
+        "annotations": [
+            {
+                "id": n + 1,
+                "image_id": number + 1,
+                "category_id": (2, 5)[kind],
+                "segmentation": [list(map(float, polygon))],
+                "area": float(mask(n).sum()),
+            }
+            for n, (number, kind, polygon) in enumerate(OBJECTS)
+        ],
+        "categories": [
+            {"id": 2, "name": "cat", "frequency": "f", "synset": "cat.n.01"},
+            {"id": 5, "name": "dog", "frequency": "c", "synset": "dog.n.01"},
+            {"id": 9, "name": "zebra", "frequency": "r", "synset": "zebra.n.01"},
+        ],
+    }
+    (folder / "lvis_v1.json").write_text(json.dumps(content))
+    return "train: {annotations: lvis_v1.json, images: coco}\n"
+
+
 def write_yolo(folder):
     save_pictures(folder / "train" / "images")
     texts = ["", ""]
@@ -204,6 +240,7 @@ def write_labelme(folder):
 
 WRITERS = {
     "coco": write_coco,
+    "lvis": write_lvis,
     "yolo": write_yolo,
     "label-images": write_label_images,
     "davis": write_davis,

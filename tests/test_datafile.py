@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yoloseg.data.datafile import align_classes, load_datasets, read_datafile
+from yoloseg.data.classes import align_classes
+from yoloseg.data.datafile import load_datasets, read_datafile
 from yoloseg.data.summary import count_instances, summary
 from yoloseg.errors import DataError
 

@@ -35,7 +35,7 @@ def load(path, split="train"):
 @pytest.mark.parametrize("format", WRITERS)
 def test_values(format, tmp_path):
     dataset = load(write(format, tmp_path))
-    classes = {"davis": ("object",), "wad": None}.get(format, CLASSES)
+    classes = {"davis": ("object",), "wad": None, "lvis": (*CLASSES, "zebra")}.get(format, CLASSES)
     if classes is not None:
         assert dataset.classes == classes
     names = {"car": "cat", "person": "dog"}

@@ -64,8 +64,9 @@ def test_ap_by_iou_and_mean_iou():
 def test_what_is_not_verified_does_not_count():
     ground_truth, results = random_lvis(3)
     image, category = ground_truth["images"][0], ground_truth["categories"][0]
+    both = (image["id"], category["id"])
     ground_truth["annotations"] = [
-        a for a in ground_truth["annotations"] if (a["image_id"], a["category_id"]) != (image["id"], category["id"])
+        one for one in ground_truth["annotations"] if (one["image_id"], one["category_id"]) != both
     ]
     image["not_exhaustive_category_ids"] = []
     one = {"image_id": image["id"], "category_id": category["id"], "bbox": [1, 1, 9, 9], "score": 1.0}

@@ -1,4 +1,4 @@
-"""`python -m yoloseg.evaluate`: COCO box and mask AP of a network, or of a results file."""
+"""`python -m yoloseg.evaluate`: box and mask AP of a network, or of a results file, by COCO or LVIS."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from yoloseg.cli import run_command
 
-OFFICIAL_LIMIT = 100
-
 
 @dataclass
 class Options:
-    """Measure a network (--weights, --data), or score a COCO results file (--results, --annotations)."""
+    """Measure a network (--weights, --data), or score a results file (--results, --annotations)."""
 
     weights: Path | None = None
     """A .keras file written by training, or an exported file."""
@@ -27,14 +26,17 @@ class Options:
     out: Path | None = None
     """Where the metrics are written: a file when it ends in .json, else a folder: metrics.json and, of a
     network, report.html with its pictures."""
+    task: Literal["coco", "lvis"] | None = None
+    """Whose definition of AP: LVIS' is for sets that say, of each picture, which classes were looked for.
+    Default: of a network what its data is, of a results file coco."""
     results: Path | None = None
     """A COCO results file to score without a network."""
     annotations: Path | None = None
-    """The COCO annotation file the results belong to, taken as it is."""
+    """The COCO or LVIS annotation file the results belong to, taken as it is."""
     conf: float = 0.001
     """Detections below this score are left out."""
-    max_detections: int = 100
-    """Most detections kept in a picture."""
+    max_detections: int | None = None
+    """Most detections kept in a picture; default 100, with LVIS data 300."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
@@ -85,36 +87,50 @@ def _score_results(options: Options) -> dict:
         results_notes,
     )
     from yoloseg.evaluation.coco_metrics import coco_metrics
+    from yoloseg.evaluation.lvis_metrics import lvis_metrics
 
     ground_truth = read_ground_truth(options.annotations)
     results = read_results(options.results)
-    metrics = coco_metrics(ground_truth, results, str(options.results), str(options.annotations))
+    measure = lvis_metrics if options.task == "lvis" else coco_metrics
+    metrics = measure(ground_truth, results, str(options.results), str(options.annotations))
     for note in ground_truth_notes(ground_truth) + results_notes(results, ground_truth):
         print(f"note: {note}", file=sys.stderr)
     return metrics
 
 
 def _evaluate_network(options: Options) -> dict:
+    from dataclasses import replace
+
     from yoloseg import load
     from yoloseg.data.datafile import load_datasets
+    from yoloseg.errors import UsageError
+    from yoloseg.evaluation.category_tables import LIMITS
     from yoloseg.evaluation.evaluate_model import evaluate_in_detail
+    from yoloseg.evaluation.lvis_metrics import LIMIT
     from yoloseg.evaluation.report import write_report
     from yoloseg.inference.exported import ExportedFile
 
-    if options.max_detections > OFFICIAL_LIMIT:
+    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    if options.task == "lvis" and not dataset.federated:
+        raise UsageError(f"--task lvis: {dataset.name} does not say which classes its pictures do not show")
+    if options.task == "coco":
+        dataset = replace(dataset, frequencies=())
+    most = options.max_detections
+    if most is None:
+        most = LIMIT if dataset.federated else LIMITS[-1]
+    if not dataset.federated and most > LIMITS[-1]:
         print(
-            f"note: the official metrics count at most {OFFICIAL_LIMIT} detections of a class in a picture",
+            f"note: the official metrics count at most {LIMITS[-1]} detections of a class in a picture",
             file=sys.stderr,
         )
-    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
     model = load(options.weights)
-    if isinstance(model, ExportedFile) and (note := model.limits(options.conf, options.max_detections)):
+    if isinstance(model, ExportedFile) and (note := model.limits(options.conf, most)):
         print(f"note: {note}", file=sys.stderr)
     evaluation = evaluate_in_detail(
         model,
         dataset,
         score_threshold=options.conf,
-        max_detections=options.max_detections,
+        max_detections=most,
         batch_size=options.batch,
         save_results=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
     )

@@ -113,7 +113,12 @@ class Affine:
             matrix = similarity(factor, angle, anchor, target)
             place(canvas, tile.image[y0:y1, x0:x1], compose(matrix, np.array([[1.0, 0, x0], [0, 1.0, y0]])))
             instances += [inside(one, tile).transform(matrix) for one in tile.instances]
-        return replace(sample, image=canvas, instances=tuple(instances), region=None)
+        exhaustive = sample.exhaustive
+        if exhaustive is not None:
+            exhaustive = frozenset.intersection(*(tile.exhaustive for tile in tiles))
+        return replace(
+            sample, image=canvas, instances=tuple(instances), region=None, exhaustive=exhaustive
+        )
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str | None = ".p
 
     Frames of a clip share a folder (`clip0001/00000.png`), other pictures are named by image id. suffix:
     ".png" keeps the pixels exactly, ".jpg" (quality 95) does not; None copies picture files under their own
-    names (`write_picture`). Image, annotation and category ids are
-    kept; missing annotation ids are counted up. RLE stays RLE, polygons stay polygons; `bbox` is x, y, width,
-    height. Clips are listed under `videos`; their images carry `video_id` and `frame_index`, annotations
-    `track_id` and `video_id`. The JSON is written last and whole, so a folder without it is unfinished.
-    Raises UsageError for another suffix or a folder that cannot be written, DataError where a picture cannot
-    be read.
+    names (`write_picture`). Image, annotation and category ids are kept; missing annotation ids are counted
+    up. RLE stays RLE, polygons stay polygons; `bbox` is x, y, width, height. Clips are listed under `videos`;
+    their images carry `video_id` and `frame_index`, annotations `track_id` and `video_id`. What is verified
+    of pictures is written as LVIS has it. The JSON is written last and whole, so a folder without it is
+    unfinished. Raises UsageError for another suffix or a folder that cannot be written, DataError where a
+    picture cannot be read.
     """
     folder = Path(folder)
     if suffix is not None and suffix not in SUFFIXES:
@@ -51,6 +51,10 @@ def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str | None = ".p
         else:
             encode_picture(folder / "images" / file, record.read_image())
         entry["file_name"] = file
+        if record.verified is not None:
+            ids = dataset.category_ids
+            entry["neg_category_ids"] = [ids[k] for k in sorted(record.verified.absent)]
+            entry["not_exhaustive_category_ids"] = [ids[k] for k in sorted(record.verified.partly)]
         images.append(entry)
         for annotation in record.annotations:
             annotation_id = annotation.annotation_id
@@ -68,6 +72,8 @@ def write_coco(dataset: Dataset, folder: str | Path, *, suffix: str | None = ".p
         {"id": number, "name": name}
         for number, name in zip(dataset.category_ids, dataset.classes, strict=True)
     ]
+    for category, frequency in zip(content["categories"], dataset.frequencies, strict=False):
+        category["frequency"] = frequency
     path = folder / "annotations.json"
     write_json(path, content)
     return path

@@ -7,7 +7,8 @@ built-in set.
 
 Relative paths are relative to the data file; absolute ones are allowed. A split may also be one folder that
 holds `_annotations.coco.json` and the pictures, and a folder of such folders may stand for the data file. A
-YOLO `data.yaml` (with `names`) is a data file too. docs/formats.md has the entries of every format.
+YOLO `data.yaml` (with `names`) is a data file too. `classes: [cat, dog]` takes only these of the set's
+classes. docs/formats.md has the entries of every format.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Any
 
 import yaml
 
+from yoloseg.data.classes import align_classes
 from yoloseg.data.formats import EXPORT, PATHS, Entry, check_entry, load_entry
-from yoloseg.data.records import Annotation, Dataset, Problem, Record
+from yoloseg.data.pictures import is_text
+from yoloseg.data.records import Dataset, Problem
 from yoloseg.data.yolo import read_names
 from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir, is_file, is_name
@@ -90,7 +93,7 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
         raise DataError(f"{path}: broken YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: not a data file: {_FORM}")
-    keys = (*SPLITS, "names")
+    keys = (*SPLITS, "names", "classes")
     extra = YOLO_KEYS if "names" in content else ()
     unknown = [key for key in content if key not in (*keys, *extra)]
     if unknown:
@@ -103,10 +106,21 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     splits = {split: content[split] for split in SPLITS if content.get(split) is not None}
     if not splits:
         raise DataError(f"{path}: not a data file: {_FORM}")
-    entries = {split: _entry(path, split, entry, names, root) for split, entry in splits.items()}
+    classes = _chosen(content["classes"], path) if "classes" in content else None
+    entries = {
+        split: replace(_entry(path, split, entry, names, root), classes=classes)
+        for split, entry in splits.items()
+    }
     for entry in entries.values():
         check_entry(entry)
     return entries
+
+
+def _chosen(value: Any, path: Path) -> tuple[str, ...]:
+    """The names under `classes`. Raises DataError."""
+    if not isinstance(value, list) or not value or not all(map(is_text, value)):
+        raise DataError(f"{path}: `classes` must be a list of class names, not {shown(value)}")
+    return tuple(dict.fromkeys(value))
 
 
 def _too_deep(text: str) -> bool:
@@ -134,49 +148,6 @@ def _folder(path: Path) -> dict[str, Entry]:
     return entries
 
 
-def align_classes(
-    dataset: Dataset,
-    classes: Sequence[str],
-    category_ids: Sequence[int] | None = None,
-    source: str | None = None,
-) -> Dataset:
-    """The dataset with its classes replaced by `classes`, matched by name: class indices follow.
-
-    A class that the dataset's file does not name is added, with a Problem; its id is the one in
-    `category_ids` (those of the file `classes` come from) if the file does not use that for another, else the
-    next free one. A class that `classes` does not name is dropped if no annotation uses it, with a Problem.
-    `source`: the file in messages (default: the dataset's name). Raises DataError if an annotation uses a
-    class that `classes` does not name.
-    """
-    classes, source = tuple(classes), source or dataset.name
-    if dataset.classes == classes:
-        return dataset
-    used = {a.class_index for record in dataset.records for a in record.annotations}
-    foreign = [name for name in dataset.classes if name not in classes]
-    annotated = [name for name in foreign if dataset.classes.index(name) in used]
-    if annotated:
-        raise DataError(
-            f"{source}: class {annotated[0]!r} is annotated here but is none of the classes to be used "
-            f"({_listed(classes)}); names must agree in every split and with the network, letter by letter"
-        )
-    id_of = dict(zip(dataset.classes, dataset.category_ids, strict=True))
-    taken = set(dataset.category_ids)
-    problems = [Problem(source, f"class {name!r}", "dropped: not a class in use") for name in foreign]
-    for k, name in enumerate(classes):
-        if name not in id_of:
-            wanted = category_ids[k] if category_ids is not None else max(taken, default=0) + 1
-            id_of[name] = wanted if wanted not in taken else max(taken) + 1
-            taken.add(id_of[name])
-            problems.append(Problem(source, f"class {name!r}", "not in this file"))
-    index = {old: classes.index(name) for old, name in enumerate(dataset.classes) if name in classes}
-    records = dataset.records
-    if any(old != new for old, new in index.items()):
-        records = [_reindexed(record, index) for record in records]
-    return Dataset(
-        dataset.name, classes, tuple(id_of[name] for name in classes), records, dataset.problems + problems
-    )
-
-
 def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, root: str) -> Entry:
     if is_name(value) and is_file(path.parent / value / EXPORT):
         value = {"annotations": f"{value}/{EXPORT}", "images": value}
@@ -198,13 +169,6 @@ def _entry(path: Path, split: str, value: Any, names: dict[int, str] | None, roo
     return Entry(path, split, value, names)
 
 
-def _reindexed(record: Record, index: dict[int, int]) -> Record:
-    annotations: tuple[Annotation, ...] = tuple(
-        replace(annotation, class_index=index[annotation.class_index]) for annotation in record.annotations
-    )
-    return replace(record, annotations=annotations)
-
-
 def _report_shared(dataset: Dataset, first: Dataset, source: str) -> None:
     """Adds a Problem if pictures stand in the first split too, as files of the same path."""
     others = {record.source for record in first.records if isinstance(record.source, Path)}
@@ -217,7 +181,3 @@ def _report_shared(dataset: Dataset, first: Dataset, source: str) -> None:
                 f"stand in {first.name!r} too: scores on them flatter",
             )
         )
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

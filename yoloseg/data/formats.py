@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yoloseg.data.classes import choose_classes
 from yoloseg.data.coco import coco_dataset
 from yoloseg.data.davis import CLASS, load_davis
 from yoloseg.data.json_file import read_json, without_collection
 from yoloseg.data.label_images import load_label_images
 from yoloseg.data.labelme import load_labelme
+from yoloseg.data.lvis import is_lvis, lvis_dataset
 from yoloseg.data.records import Dataset
 from yoloseg.data.via import is_via, via_dataset
 from yoloseg.data.view import View
@@ -28,12 +30,14 @@ EXPORT = "_annotations.coco.json"  # what annotation tools call the file beside 
 @dataclass(frozen=True)
 class Entry:
     """One split of a data file. fields: as written, paths absolute or relative to the folder of `file`.
-    names: the data file's class names by index, where the annotations have none."""
+    names: the data file's class names by index, where the annotations have none. classes: those of the set
+    that are wanted, if not all."""
 
     file: Path
     split: str
     fields: dict[str, Any]
     names: dict[int, str] | None = None
+    classes: tuple[str, ...] | None = None
 
     @property
     def where(self) -> str:
@@ -76,7 +80,10 @@ class Entry:
 @without_collection()
 def load_entry(entry: Entry, name: str) -> Dataset:
     """Reads one split; `format` says how, or it is recognised. Raises DataError."""
-    return FORMATS[check_entry(entry)].load(entry, name)
+    dataset = FORMATS[check_entry(entry)].load(entry, name)
+    if entry.classes is not None:
+        dataset = choose_classes(dataset, entry.classes, entry.source)
+    return dataset
 
 
 def check_entry(entry: Entry) -> str:
@@ -122,6 +129,8 @@ def _json(entry: Entry, name: str) -> Dataset:
         return _youtube_vis(entry, name, document)
     if is_via(document):
         return _via(entry, name, document)
+    if is_lvis(document):
+        return _lvis(entry, name, document)
     return _coco(entry, name, document)
 
 
@@ -130,6 +139,13 @@ def _coco(entry: Entry, name: str, document: Any = None) -> Dataset:
     source = entry.path("annotations")
     document = read_json(source) if document is None else document
     return coco_dataset(document, source, entry.path("images"), name)
+
+
+def _lvis(entry: Entry, name: str, document: Any = None) -> Dataset:
+    _only(entry, "format", "annotations", "images")
+    source = entry.path("annotations")
+    document = read_json(source) if document is None else document
+    return lvis_dataset(document, source, entry.path("images"), name)
 
 
 def _youtube_vis(entry: Entry, name: str, document: Any = None) -> Dataset:
@@ -224,6 +240,7 @@ _FILES = ("annotations", "images")
 FORMATS = {
     "json": _Format(_json, _FILES, ("every", "attribute")),
     "coco": _Format(_coco, _FILES),
+    "lvis": _Format(_lvis, _FILES),
     "youtube-vis": _Format(_youtube_vis, _FILES, ("every",)),
     "via": _Format(_via, _FILES, ("attribute",)),
     "labelme": _Format(_labelme, ("annotations",), ("images",)),

@@ -27,6 +27,7 @@ class Loader(keras.utils.PyDataset):
         boxes   float32 [B, G, 4]     (x0, y0, x1, y1) in pixels of the network input, clipped to it; else 0
         classes int32   [B, G]        class index; EMPTY (-1): no instance, CROWD (-2): a region to ignore
         masks   uint8   [B, G, M, M]  0..255, the share of each cell of the box that the instance covers
+        exhaustive float32 [B, K]     only of federated sets: 1 for classes of which all objects are annotated
     B is batch_size, M is mask_size, G the largest number of instances in any picture (or max_instances),
     rounded up to a multiple of 8. Where a picture has more, crowds and then the smallest boxes are left out.
     Instances that show less than a pixel of width or height are left out (samples.MIN_SIDE).
@@ -174,7 +175,8 @@ class Loader(keras.utils.PyDataset):
     def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         first = index * self.batch_size
         samples = (self._sample(epoch, first + slot) for slot in range(self.batch_size))
-        return pack(samples, self.batch_size, self.output_size, self.max_instances, self.mask_size)
+        classes = len(self.dataset.classes) if self.dataset.federated else 0
+        return pack(samples, self.batch_size, self.output_size, self.max_instances, self.mask_size, classes)
 
     def _look_ahead(self, epoch: int, index: int) -> Future | None:
         """Sets the threads to work on the batches after this one; gives this one if it was made before."""
@@ -202,15 +204,23 @@ def pack(
     imgsz: tuple[int, int],
     max_instances: int,
     mask_size: int,
+    federated_classes: int = 0,
 ) -> dict[str, np.ndarray]:
-    """The batch (see Loader) of exactly batch_size samples, with pictures of size imgsz (height, width)."""
+    """The batch (see Loader) of exactly batch_size samples, with pictures of size imgsz (height, width).
+
+    federated_classes: the number of classes of a federated set, else 0.
+    """
     batch = {
         "images": np.empty((batch_size, *imgsz, 3), np.uint8),
         "boxes": np.zeros((batch_size, max_instances, 4), np.float32),
         "classes": np.full((batch_size, max_instances), EMPTY, np.int32),
         "masks": np.zeros((batch_size, max_instances, mask_size, mask_size), np.uint8),
     }
+    if federated_classes:
+        batch["exhaustive"] = np.zeros((batch_size, federated_classes), np.float32)
     for row, sample in enumerate(samples):
+        if federated_classes:
+            batch["exhaustive"][row, list(sample.exhaustive)] = 1.0
         batch["images"][row] = sample.image
         found = sample.visible()
         if len(found) > max_instances:

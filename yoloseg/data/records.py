@@ -31,10 +31,24 @@ class Annotation:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What is known of one picture of a federated set (LVIS: arXiv 1908.03195, section 3), beyond what is
+    annotated in it.
+
+    absent: class indices that it surely does not show. partly: class indices of which not every object is
+    annotated. Of classes that are neither annotated nor absent nothing is known.
+    """
+
+    absent: frozenset[int] = frozenset()
+    partly: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class Record:
     """One picture with its annotations. `source` is a file, or a function that renders the pixels.
 
-    frame_of: (clip name, frame number) for pictures that are frames of one clip, else None.
+    frame_of: (clip name, frame number) for pictures that are frames of one clip, else None. verified: None
+    where every object of every class is annotated.
     """
 
     image_id: int
@@ -43,6 +57,15 @@ class Record:
     width: int
     annotations: tuple[Annotation, ...] = ()
     frame_of: tuple[str, int] | None = None
+    verified: Verified | None = None
+
+    @property
+    def exhaustive(self) -> frozenset[int] | None:
+        """Class indices of which every object in the picture is annotated; None for all."""
+        if self.verified is None:
+            return None
+        shown = {annotation.class_index for annotation in self.annotations}
+        return (self.verified.absent | shown) - self.verified.partly
 
     def read_image(self) -> np.ndarray:
         """uint8 [height, width, 3] RGB. Raises DataError naming the file."""
@@ -66,13 +89,20 @@ class Problem:
 @dataclass
 class Dataset:
     """Records of one split. `category_ids[k]` is the id that the source file uses for class index k, whose
-    name is `classes[k]`."""
+    name is `classes[k]`. frequencies: of federated sets, where every record has `verified`: "r", "c" or "f"
+    (rare, common, frequent) for each class."""
 
     name: str
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     records: list[Record]
     problems: list[Problem] = field(default_factory=list)
+    frequencies: tuple[str, ...] = ()
+
+    @property
+    def federated(self) -> bool:
+        """Whether not every class is annotated in every picture."""
+        return bool(self.frequencies)
 
     def __len__(self) -> int:
         return len(self.records)

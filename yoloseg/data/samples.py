@@ -28,12 +28,14 @@ class Sample:
     """image: uint8 [h, w, 3] RGB, not to be written to; instances: in its pixels; image_id: the record's.
 
     region: (x0, y0, x1, y1) in whole pixels of what is picture and not padding, None when that is unknown.
+    exhaustive: class indices of which every object that is seen is an instance, None for all classes.
     """
 
     image: np.ndarray
     instances: tuple[Instance, ...] = ()
     image_id: int | None = None
     region: tuple[int, int, int, int] | None = None
+    exhaustive: frozenset[int] | None = None
 
     def moved(self, image: np.ndarray, matrix: np.ndarray) -> Sample:
         """The sample with `image` as its picture and every instance moved by matrix [2, 3] to match."""
@@ -105,7 +107,7 @@ def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
     matrix = letterbox_matrix(record.height, record.width, imgsz)
     instances = tuple(one.transform(matrix) for one in read_instances(record))
     region = letterbox_region(record.height, record.width, imgsz)
-    return Sample(letterbox(image, imgsz), instances, record.image_id, region)
+    return Sample(letterbox(image, imgsz), instances, record.image_id, region, record.exhaustive)
 
 
 def read_instances(record: Record) -> tuple[Instance, ...]:

@@ -1,8 +1,8 @@
-"""A network's COCO metrics on a dataset."""
+"""A network's COCO metrics on a dataset, or LVIS' on a federated one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from yoloseg.evaluation.best_f1 import best_f1
 from yoloseg.evaluation.category_tables import Scores
 from yoloseg.evaluation.coco_metrics import score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
+from yoloseg.evaluation.lvis_metrics import LIMIT, lvis_score, verified
 from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
 
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: what `evaluate` returns. ground_truth: COCO instances dict, results: COCO results, scores: of
-    the one against the other."""
+    """metrics: what `evaluate` returns. ground_truth: COCO (of a federated set LVIS) instances dict, results:
+    COCO results that count, scores: of the one against the other, by `scorer`."""
 
     metrics: dict
     ground_truth: dict
     results: list[dict]
     scores: Scores
+    scorer: Callable[[dict, list[dict]], Scores]
 
 
 def evaluate(model: YoloSeg | Finder, dataset: Dataset, **options) -> dict:
@@ -48,7 +50,7 @@ def evaluate_in_detail(
     dataset: Dataset,
     *,
     score_threshold: float = 0.001,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     batch_size: int = 8,
     progress: bool = True,
     detector: Detector | None = None,
@@ -58,19 +60,21 @@ def evaluate_in_detail(
 
     model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
     classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
-    in a picture; the official metrics count at most 100 of a class. detector: used in place of one made for
-    the network. save_results: where to write the detections as a COCO results file; the official code gives
-    the same metrics on it (and the annotation file, if its areas are right). Memory: a mask is kept as its
-    compressed RLE.
+    in a picture, 100 (of a federated set 300) if not given; the official metrics count at most 100 of a class
+    (300 in all). detector: used in place of one made for the network. save_results: where to write the
+    detections as a COCO results file; the official code gives the same metrics on it (and the annotation
+    file, if its areas are right). Memory: a mask is kept as its compressed RLE.
 
-    The metrics are {"bbox": M, "segm": M} as `coco_metrics`, and "best_f1_threshold": the score threshold
-    with the best mask F1 at IoU 0.5, all classes pooled, -1 if no mask found an object; "best_f1": {"f1",
-    "precision", "recall"} at that threshold, -1 likewise; "areas": what was found and done about the ground
-    truth's areas, in words; "images", "detections": how many. Raises DataError for an empty dataset or an
-    unreadable picture, UsageError where classes or numbers do not fit.
+    The metrics are {"bbox": M, "segm": M} as `coco_metrics`, or `lvis_metrics` for a federated set, and
+    "best_f1_threshold": the score threshold with the best mask F1 at IoU 0.5, all classes pooled, -1 if no
+    mask found an object; "best_f1": {"f1", "precision", "recall"} at that threshold, -1 likewise; "areas":
+    what was found and done about the ground truth's areas, in words; "images", "detections": how many. Raises
+    DataError for an empty dataset or an unreadable picture, UsageError where classes or numbers do not fit.
     """
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
+    if max_detections is None:
+        max_detections = LIMIT if dataset.federated else 100
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     finder = finder_of(model, batch_size, detector)
@@ -88,7 +92,11 @@ def evaluate_in_detail(
     if save_results is not None:
         found.save(save_results)
 
-    scores = score(ground_truth, found.results, dataset.name)
+    scorer, results = score, found.results
+    if dataset.federated:
+        scorer, known = lvis_score, verified(ground_truth)
+        results = [one for one in results if one["category_id"] in known[one["image_id"]]]
+    scores = scorer(ground_truth, results, dataset.name)
     best = best_f1(scores.matches("segm"))
     metrics = {
         **scores.metrics,
@@ -98,7 +106,7 @@ def evaluate_in_detail(
         "images": len(dataset),
         "detections": len(found.results),
     }
-    return Evaluation(metrics, ground_truth, found.results, scores)
+    return Evaluation(metrics, ground_truth, results, scores, scorer)
 
 
 def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:

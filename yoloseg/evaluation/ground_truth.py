@@ -46,7 +46,8 @@ def coco_ground_truth(dataset: Dataset) -> tuple[dict, AreaReport]:
     Image and category ids are the file's, annotations are numbered from 1 (the official code never matches an
     id 0). Polygons stay polygons and RLE stays RLE, crowds stay crowds. Wrong areas are replaced by the
     mask's pixel count; if more than half are wrong, the file holds no areas worth keeping and all are
-    replaced. The area of a crowd is used nowhere and is kept.
+    replaced. The area of a crowd is used nowhere and is kept. Of a federated set it is an LVIS instances
+    dict.
     """
     annotations, mask_areas, wrong, boxes = [], [], [], []
     for record in dataset.records:
@@ -85,6 +86,13 @@ def coco_ground_truth(dataset: Dataset) -> tuple[dict, AreaReport]:
         ],
         "annotations": annotations,
     }
+    if dataset.federated:
+        ids = dataset.category_ids
+        for image, record in zip(ground_truth["images"], dataset.records, strict=True):
+            image["neg_category_ids"] = [ids[k] for k in record.verified.absent]
+            image["not_exhaustive_category_ids"] = [ids[k] for k in record.verified.partly]
+        for category, frequency in zip(ground_truth["categories"], dataset.frequencies, strict=True):
+            category["frequency"] = frequency
     return ground_truth, AreaReport(sum(counted), sum(wrong), sum(boxes), sum(replace))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from yoloseg.data.lvis import FREQUENCIES
 from yoloseg.errors import DataError, shown
 from yoloseg.evaluation.category_tables import (
     CategoryTable,
@@ -26,7 +27,6 @@ LIMIT = 300
 LVIS_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR@300", "ARs@300", "ARm@300", "ARl@300",
 )  # fmt: skip
-FREQUENCIES = ("r", "c", "f")  # rare, common, frequent: shown in at most 10, 100, more training pictures
 _AREAS = ("", "s", "m", "l")
 
 
@@ -53,16 +53,12 @@ def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "gro
     """`lvis_metrics` with the matches that the numbers were made of, for data that needs no check."""
     annotations = [{**annotation, "iscrowd": 0} for annotation in ground_truth["annotations"]]
     truth = {**ground_truth, "annotations": annotations}
-    verified = {image["id"]: set(image["neg_category_ids"]) for image in truth["images"]}
-    for annotation in annotations:
-        if annotation["image_id"] in verified:
-            verified[annotation["image_id"]].add(annotation["category_id"])
     forgiving = defaultdict(set)
     for image in truth["images"]:
         for category_id in image["not_exhaustive_category_ids"]:
             forgiving[category_id].add(image["id"])
     limited = _highest(results)
-    by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), verified, forgiving)
+    by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), verified(truth), forgiving)
     names = list(by_id.values())
     frequency = {category["id"]: category["frequency"] for category in truth["categories"]}
     groups = [frequency[category_id] for category_id in by_id]
@@ -77,6 +73,15 @@ def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "gro
         for kind, found in tables.items()
     }
     return Scores(metrics, matches)
+
+
+def verified(ground_truth: dict) -> dict[int, set[int]]:
+    """Image id -> the categories that are known to be in the image or not: their detections count there."""
+    known = {image["id"]: set(image["neg_category_ids"]) for image in ground_truth["images"]}
+    for annotation in ground_truth["annotations"]:
+        if annotation["image_id"] in known:
+            known[annotation["image_id"]].add(annotation["category_id"])
+    return known
 
 
 def check_lvis_ground_truth(ground_truth: Any, source: str) -> None:

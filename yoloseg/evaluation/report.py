@@ -11,11 +11,11 @@ from pycocotools import mask as coco_mask
 
 from yoloseg.data.records import Dataset
 from yoloseg.data.samples import read_instances
-from yoloseg.evaluation.coco_metrics import coco_metrics
 from yoloseg.evaluation.evaluate_model import Evaluation
 from yoloseg.evaluation.figures import save_confusion_matrix, save_f1_curve, save_pr_curve
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import PictureReview, Review, crowding, review
+from yoloseg.evaluation.table import recall_name
 from yoloseg.inference.drawing import draw_instances, grid
 from yoloseg.inference.results import save_picture
 
@@ -122,28 +122,34 @@ def _shown(value: float) -> str:
 
 
 def _metrics_table(metrics: dict) -> str:
-    names = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
+    names = [name for name, value in metrics["bbox"].items() if isinstance(value, float)]
     rows = [
         (title, *(_shown(metrics[kind][name]) for name in names))
         for title, kind in (("boxes", "bbox"), ("masks", "segm"))
     ]
-    return table(("COCO metrics", *names), rows)
+    by_iou = metrics["bbox"]["AP_by_IoU"]
+    rows_by_iou = [
+        (title, *(_shown(metrics[kind]["AP_by_IoU"][threshold]) for threshold in by_iou))
+        for title, kind in (("boxes", "bbox"), ("masks", "segm"))
+    ]
+    return table(("metrics", *names), rows) + table(("AP at IoU", *by_iou), rows_by_iou)
 
 
 def _class_table(metrics: dict) -> str:
-    rows = []
+    rows, recall = [], recall_name(metrics["segm"])
     for name, boxes in metrics["bbox"]["per_class"].items():
         masks = metrics["segm"]["per_class"][name]
-        values = (boxes["AP"], boxes["AP50"], masks["AP"], masks["AP50"], masks["AR100"])
+        values = (boxes["AP"], boxes["AP50"], masks["AP"], masks["AP50"], masks[recall], masks["mean_iou"])
         rows.append((name, str(boxes["instances"]), *map(_shown, values)))
-    return table(("class", "objects", "box AP", "box AP50", "mask AP", "mask AP50", "mask AR100"), rows)
+    numbers = ("box AP", "box AP50", "mask AP", "mask AP50", f"mask {recall}", "mean mask IoU")
+    return table(("class", "objects", *numbers), rows)
 
 
 def _band_table(evaluation: Evaluation) -> str:
     """Mask AP and AR by the object's size (COCO's bands), mask AP and AP50 by objects in the picture."""
     masks = evaluation.metrics["segm"]
     rows = [
-        (f"{name} objects", _shown(masks[f"AP{key}"]), "", _shown(masks[f"AR{key}"]))
+        (f"{name} objects", _shown(masks[f"AP{key}"]), "", _shown(masks[recall_name(masks, key)]))
         for name, key in (("small", "s"), ("medium", "m"), ("large", "l"))
     ]
     for name, ids in crowding(evaluation.ground_truth).items():
@@ -156,9 +162,9 @@ def _band_table(evaluation: Evaluation) -> str:
             "annotations": [one for one in truth["annotations"] if one["image_id"] in chosen],
         }
         results = [result for result in evaluation.results if result["image_id"] in chosen]
-        found = coco_metrics(part, results)["segm"]
+        found = evaluation.scorer(part, results).metrics["segm"]
         label = f"pictures with {name} object{'' if name == '1' else 's'} ({len(ids)})"
-        rows.append((label, _shown(found["AP"]), _shown(found["AP50"]), _shown(found["AR100"])))
+        rows.append((label, _shown(found["AP"]), _shown(found["AP50"]), _shown(found[recall_name(found)])))
     return table(("masks", "AP", "AP50", "AR"), rows)
 
 

@@ -55,13 +55,15 @@ def box_loss(deltas, anchors: np.ndarray, assignment: Assignment, boxes, recipe:
     return loss, had, ops.clip(ops.stop_gradient(quality), 0.0, 1.0)
 
 
-def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe: Recipe):
+def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe: Recipe, unknown=None):
     """Cross-entropy over all anchors that are not ignored, summed and divided by `foreground`; each weighted
     by how far its probability is from its target, to the power `recipe.focus` (a weight with a gradient).
 
     logits float32 [B, H * W * A]; quality float32 [B, N] as `box_loss` returns it; foreground: number of
     foreground candidates of all levels, at least 1. The sum over levels is thus the loss per object, whatever
-    the grid.
+    the grid. unknown: float32 [B, H * W * A], how likely each anchor is of a class that nothing is known
+    about in its picture, or None. A background anchor counts the less, the more it is taken for such an
+    object: it may be one that is not annotated.
     """
     value = quality if recipe.objectness_target == "iou" else ops.ones_like(quality)
     value = value * assignment.positive
@@ -78,9 +80,26 @@ def objectness_loss(logits, assignment: Assignment, quality, foreground, recipe:
         both = ops.reshape(ops.maximum(both, 0.0), (-1, count, 2))  # empty segments hold the lowest float
         targets, positive = both[..., 0], both[..., 1]
     weight = 1.0 - assignment.ignore * (1.0 - positive)
+    if unknown is not None:
+        taken = ops.stop_gradient(ops.sigmoid(logits)) * unknown
+        weight = weight * (1.0 - taken * (1.0 - positive))
     if recipe.focus:
         weight = weight * ops.power(ops.abs(targets - ops.sigmoid(logits)) + 1e-6, recipe.focus)
     return ops.sum(sigmoid_cross_entropy(logits, targets) * weight) / foreground
+
+
+def unknown_share(class_logits, exhaustive, anchors: int):
+    """How likely each anchor is, by its class logits, of a class that nothing is known about in its picture:
+    float32 [B, anchors] in 0..1, without gradient.
+
+    class_logits float32 [B, anchors, K], or fewer where several anchors share one set, or None for a single
+    class; exhaustive float32 [B, K].
+    """
+    if class_logits is None:
+        return ops.repeat(1.0 - exhaustive, anchors, axis=1)
+    known = ops.sum(ops.softmax(class_logits, axis=-1) * exhaustive[:, None], axis=-1)
+    known = ops.repeat(known, anchors // class_logits.shape[1], axis=1)
+    return ops.clip(1.0 - ops.stop_gradient(known), 0.0, 1.0)
 
 
 def class_shift(counts, strength: float) -> np.ndarray:
@@ -93,11 +112,15 @@ def class_shift(counts, strength: float) -> np.ndarray:
     return (strength * np.log(counts / counts.sum())).astype(np.float32)
 
 
-def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes, shift=0.0):
+def class_loss(
+    logits, anchors_per_cell: int, assignment: Assignment, classes, shift=0.0, exhaustive=None
+):
     """Softmax cross-entropy of logits + shift, mean over candidates that learn the class.
 
     logits float32 [B, H * W * A, K], or [B, H * W, K] when one set a cell is shared by its anchors; classes
-    [B, G]; shift: float32 [K] as `class_shift` gives it, or 0.
+    [B, G]; shift: float32 [K] as `class_shift` gives it, or 0. exhaustive: float32 [B, K] of a federated set,
+    1 for classes of which every object in the picture is annotated: other classes are then left out of the
+    softmax, unless it is the object's own (federated loss: arXiv 1908.03195, section 3).
     """
     index = assignment.index
     if logits.shape[1] * anchors_per_cell == assignment.ignore.shape[1] and anchors_per_cell > 1:
@@ -108,6 +131,9 @@ def class_loss(logits, anchors_per_cell: int, assignment: Assignment, classes, s
     logits = pick(logits, index) + shift
     goal = ops.maximum(ops.take_along_axis(classes, assignment.matched, axis=1), 0)
     chosen = ops.take_along_axis(logits, goal[..., None], axis=-1)[..., 0]
+    if exhaustive is not None:
+        own = ops.one_hot(goal, logits.shape[-1], dtype="float32")
+        logits = ops.where(ops.maximum(exhaustive[:, None], own) > 0, logits, -1e4)
     return masked_mean(ops.logsumexp(logits, axis=-1) - chosen, assignment.class_positive)
 
 

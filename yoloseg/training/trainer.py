@@ -10,7 +10,15 @@ from yoloseg.modeling.architecture import LEVELS, STRIDES
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.modeling.roi_align import crop_masks
 from yoloseg.training.balance import LossBalance
-from yoloseg.training.losses import LOSSES, box_loss, class_loss, class_shift, mask_losses, objectness_loss
+from yoloseg.training.losses import (
+    LOSSES,
+    box_loss,
+    class_loss,
+    class_shift,
+    mask_losses,
+    objectness_loss,
+    unknown_share,
+)
 from yoloseg.training.recipes import Recipe
 from yoloseg.training.rois import sample_rois
 from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor
@@ -23,7 +31,8 @@ class Trainer(keras.Model):
 
     Inputs, one dict a batch: images uint8 [B, h, w, 3]; boxes float32 [B, G, 4] xyxy in pixels of the network
     input; classes int32 [B, G] (>= 0 an object, -1 an empty slot, -2 a crowd region); masks uint8
-    [B, G, M, M], 0..255, each mask in the frame of its own box. All but B static.
+    [B, G, M, M], 0..255, each mask in the frame of its own box. All but B static. Of federated sets also
+    exhaustive float32 [B, K], see `class_loss`.
 
     class_counts: objects of each class in the training set, for the recipe's logit adjustment; all alike if
     not given.
@@ -92,6 +101,7 @@ class Trainer(keras.Model):
         foreground = sum(ops.sum(assignment.positive) for assignment in assignments.values())
         foreground = ops.maximum(foreground, 1.0)
         one, zero = ops.ones(()), ops.zeros(())
+        exhaustive = x.get("exhaustive")
         values = {}
         for level in LEVELS:
             assignment, count = assignments[level], len(anchors[level])
@@ -99,13 +109,16 @@ class Trainer(keras.Model):
             loss, had, quality = box_loss(deltas, anchors[level], assignment, boxes, recipe)
             values[f"box_{level}"] = (loss, had)
             logits = ops.reshape(outputs[level]["objectness"], (-1, count))
-            loss = objectness_loss(logits, assignment, quality, foreground, recipe)
+            class_logits = model.class_logits(level, outputs)
+            unknown = None
+            if exhaustive is not None:
+                unknown = unknown_share(class_logits, exhaustive, count)
+            loss = objectness_loss(logits, assignment, quality, foreground, recipe, unknown)
             values[f"objectness_{level}"] = (loss, one)
-            logits = model.class_logits(level, outputs)
             values[f"class_{level}"] = (zero, zero)
-            if logits is not None:
+            if class_logits is not None:
                 values[f"class_{level}"] = class_loss(
-                    logits, len(model.anchors[0]), assignment, classes, self.class_shift
+                    class_logits, len(model.anchors[0]), assignment, classes, self.class_shift, exhaustive
                 )
         for level, value in zip(LEVELS, self.mask_losses_of(x, y_pred), strict=True):
             values[f"mask_{level}"] = value
