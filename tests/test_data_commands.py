@@ -181,6 +181,25 @@ def test_check_says_what_is_wrong(tmp_path, capsys):
     assert main(["data", "check", "--data", str(path), "--fix", str(tmp_path / "fixed")]) == 2
 
 
+def test_pictures_damaged_in_the_middle(tmp_path, capsys):
+    """Their header and end are there: only pixels tell. --fix leaves them out."""
+    path = write("coco", tmp_path)
+    many(tmp_path / "train")
+    shutil.copytree(tmp_path / "train", tmp_path / "val")
+    damaged = tmp_path / "val" / "b.png"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    cv2.imwrite(str(damaged), noise)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    damaged.write_bytes(content)
+    path.write_text("train: train\nval: val\n")
+    assert main(["data", "check", "--data", str(path), "--fix", str(tmp_path / "fixed")]) == 1
+    assert f"training would refuse: {damaged}: truncated or broken" in capsys.readouterr().out
+    assert str(damaged) in (tmp_path / "fixed" / "dropped.txt").read_text()
+    assert main(["data", "check", "--data", str(tmp_path / "fixed" / "data.yaml")]) == 0
+    assert len(load_datasets(tmp_path / "fixed" / "data.yaml")["val"]) == 1
+
+
 def test_check_refuses_what_training_would(tmp_path, capsys):
     path = write("coco", tmp_path)
     assert main(["data", "check", "--data", str(path)]) == 1

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -62,8 +62,27 @@ def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
         found.problems += area_problems(found.datasets[split], entry.source)
     _join(data, entries, found)
     if pictures:
-        found.problems += picture_problems(found.datasets, entries)
+        thumbs = {split: thumbnails(dataset.records) for split, dataset in found.datasets.items()}
+        for split in list(found.datasets):
+            _drop_unreadable(found, split, thumbs)
+        found.problems += picture_problems(found.datasets, entries, thumbs)
     return found
+
+
+def _drop_unreadable(found: Findings, split: str, thumbs: dict[str, np.ndarray]) -> None:
+    """Takes pictures out whose header and end are there but whose pixels are damaged: training would end."""
+    dataset, kept = found.datasets[split], []
+    for index, record in enumerate(dataset.records):
+        try:
+            if not thumbs[split][index].any():
+                record.read_image()
+        except DataError as error:
+            found.refused(split, error)
+        else:
+            kept.append(index)
+    if len(kept) < len(dataset):
+        found.datasets[split] = replace(dataset, records=[dataset.records[index] for index in kept])
+        thumbs[split] = thumbs[split][kept]
 
 
 def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:
@@ -143,11 +162,16 @@ def id_problems(dataset: Dataset, first: Dataset, source: str) -> list[Problem]:
     return [Problem(source, f"{len(different)} classes", what)]
 
 
-def picture_problems(datasets: dict[str, Dataset], entries: dict[str, Entry]) -> list[Problem]:
-    """Pictures that show the same: twice in a split, or in two. Frames of one clip are not compared."""
+def picture_problems(
+    datasets: dict[str, Dataset], entries: dict[str, Entry], thumbs: dict[str, np.ndarray]
+) -> list[Problem]:
+    """Pictures that show the same: twice in a split, or in two. Frames of one clip are not compared.
+
+    thumbs: the thumbnails of each split.
+    """
     places = [(split, record) for split, dataset in datasets.items() for record in dataset.records]
     problems = []
-    for i, j in alike(thumbnails([record for _, record in places])):
+    for i, j in alike(np.concatenate([thumbs[split] for split in datasets])) if places else ():
         (first, one), (second, other) = places[i], places[j]
         if one.frame_of and other.frame_of and one.frame_of[0] == other.frame_of[0] and first == second:
             continue
