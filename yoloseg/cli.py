@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a network on the built-in shapes or on your own annotated pictures",
     "evaluate": "COCO box and mask AP of a weights file, or of a results file",
     "predict": "draw the instances found in pictures, videos or a camera's stream",
+    "track": "follow instances through a video or a camera's stream",
     "export": "write one SavedModel, LiteRT or ONNX file that holds everything",
     "data": "check a data set before training, or write it in another format",
     "anchors": "fit anchor sizes to the boxes of a data set by k-means",

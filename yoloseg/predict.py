@@ -147,7 +147,7 @@ def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -
 
     model = load_model(options.weights)
     maps_of = FeatureMaps(model)
-    for name, image, frame in source:
+    for name, image, frame, _ in source:
         if frame is not None:
             raise UsageError(f"{name}: --features draws pictures, not videos; save a frame as a picture")
         save_picture(targets[name], draw_features(image, maps_of(image), model.imgsz))
@@ -168,7 +168,7 @@ def _timed_results(source: Source, predictor: Predictor, seconds: list[float]) -
         print("Ctrl-C ends the recording")
         handler = signal.signal(signal.SIGINT, stop)
     try:
-        for name, image, index in source:
+        for name, image, index, _ in source:
             start = time.perf_counter()
             result = predictor.predict_image(image, path=name, frame=index)
             seconds.append(time.perf_counter() - start)

@@ -22,11 +22,13 @@ LONGEST_GAP = 30  # unreadable frames in a row after which a video is taken to h
 
 class Frame(NamedTuple):
     """name: the file (or `array0`, `camera0`, a stream's address); image: uint8 [H, W, 3] RGB;
-    index: the number of the frame in its video, from 0, or None for a picture of its own."""
+    index: the number of the frame in its video, from 0, or None for a picture of its own; time: seconds from
+    the start of its video, as its time stamp says, or None."""
 
     name: str
     image: np.ndarray
     index: int | None
+    time: float | None = None
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Source:
     kind: "pictures", "video" (a file), "camera" (a camera or network stream, which has no end of its own) or
     "mixed" (a list). names: what will be read, one name for each picture or video. fps: frames a second by
     name, where a video says. skipped: one line for each picture or video of which something turned out
-    unreadable; filled while iterating.
+    unreadable; filled while iterating. dropped: frames of a camera that came while others were worked on.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Source:
     items: list = field(repr=False)
     fps: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    dropped: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped.clear()
@@ -165,7 +168,8 @@ def _frames(name: str, device: int | str, skipped: list[str]) -> Iterator[Frame]
         while failed < LONGEST_GAP:
             good, picture = capture.read()
             if good:
-                yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index)
+                time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index, time)
                 read, failed = read + 1, 0
             elif index >= announced:
                 break

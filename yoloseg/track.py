@@ -1,0 +1,196 @@
+"""`python -m yoloseg.track`: instances of a video or camera, each with an identity that it keeps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from yoloseg.cli import run_command
+
+if TYPE_CHECKING:
+    from yoloseg.inference.sources import Source
+    from yoloseg.tracking.clip import Follower
+    from yoloseg.tracking.tracks import Tracks
+
+
+@dataclass
+class Options:
+    """Follow instances through a video, a camera's stream or a folder of frames, and draw them."""
+
+    weights: Path
+    """A .keras file written by training, or an exported file."""
+    source: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
+    """A video, folder of frames, camera index or stream address (rtsp://...)."""
+    out: Path = Path("tracks.mp4")
+    """The annotated video (.mp4)."""
+    save_json: bool = False
+    """Also write the tracks beside it: OUT.json in the form of YouTube-VIS results (one entry a track, an RLE
+    or null for each frame), and OUT.times.json, the time stamp of each frame in seconds."""
+    conf: float | None = None
+    """Keep detections of at least this score; by default the threshold stored in the weights."""
+    max_detections: int = 100
+    """Most detections kept in a frame."""
+    memory: int = 30
+    """Frames for which an instance that is not seen is remembered."""
+    gating: float = 0.99
+    """Masks match at a cost (1 - IoU) below this."""
+    margin: float = 0.01
+    """By how much the second best must be worse, for a match at first sight."""
+    doubtful: Literal["best", "new", "drop"] = "best"
+    """What a detection whose match is doubtful becomes: the best of the tracks left, a new track, nothing."""
+    across_classes: bool = False
+    """Let a track go on with detections of another class; its class is voted on."""
+    new_score: float = 0.0
+    """Least score with which a track is opened."""
+    reid: bool = False
+    """Find lost instances again by the network's embeddings, too (.keras weights)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 after an error of the user's, printed to stderr."""
+    options = tyro.cli(Options, args=argv, prog="yoloseg track")
+    return run_command(lambda: follow(options))
+
+
+def follow(options: Options) -> None:
+    """Runs the command. Raises YolosegError where source, weights, numbers or the output cannot be used."""
+    from yoloseg import load
+    from yoloseg.errors import DataError, UsageError
+    from yoloseg.files import check_writable, write_json
+    from yoloseg.inference.predictor import Predictor
+    from yoloseg.inference.sources import open_source
+    from yoloseg.tracking.clip import Follower
+    from yoloseg.tracking.stream import Background, ReadAhead
+    from yoloseg.tracking.timed_video import TimedVideo
+    from yoloseg.tracking.tracker import TrackerConfig
+    from yoloseg.tracking.vis_results import VisResults
+
+    if options.out.suffix != ".mp4":
+        raise UsageError(f"--out {options.out}: name an .mp4 file")
+    source = open_source(options.source)
+    if source.kind == "mixed":
+        raise UsageError(f"{options.source}: several videos; track them one by one")
+    if any(options.out.resolve() == Path(name).resolve() for name in source.names):
+        raise UsageError(f"--out {options.out} would overwrite the source")
+    check_writable(options.out)
+    predictor = Predictor(
+        load(options.weights), score_threshold=options.conf, max_detections=options.max_detections
+    )
+    config = TrackerConfig(
+        gating=options.gating,
+        margin=options.margin,
+        doubtful=options.doubtful,
+        memory=options.memory,
+        reid=options.reid,
+        across_classes=options.across_classes,
+        new_score=options.new_score,
+    )
+    follower = Follower(predictor, config)
+    print(f"score threshold {predictor.score_threshold:.3g}")
+    log = _Log(source)
+    with ExitStack() as stack:
+        results = stack.enter_context(VisResults(range(1, len(predictor.classes) + 1)))
+        stopped = stack.enter_context(interrupted())
+        video = stack.enter_context(TimedVideo(options.out, source.fps.get(source.names[0])))
+        drawing = stack.enter_context(Background(lambda tracks: video.write(tracks.draw(), tracks.time)))
+        frames = stack.enter_context(ReadAhead(source))
+        for name, image, index, seconds in frames:
+            started = time.perf_counter()
+            tracks = follower(image, name, index, seconds)
+            log.add(tracks, time.perf_counter() - started)
+            drawing.put(tracks)
+            if options.save_json:
+                results.add(1, tracks.frame, tracks)
+            if stopped:
+                break
+        source.dropped = frames.dropped
+        if not log.times:
+            raise DataError(f"{options.source}: not one frame could be read")
+        log.finish(options, follower, bool(stopped))
+        if options.save_json:
+            results.save(options.out.with_suffix(".json"))
+            write_json(options.out.with_suffix(".times.json"), log.stamps())
+            print(f"tracks: {options.out.with_suffix('.json')}")
+    print(f"written: {options.out}")
+
+
+class _Log:
+    """What is told of the work: a line every few seconds, and a summary."""
+
+    EVERY = 5.0  # seconds
+
+    def __init__(self, source: Source):
+        self.source = source
+        self.frames, self.times = array("q"), array("d")  # numbers and time stamps of frames
+        self.seconds = 0.0  # of network and tracker
+        self.started = self.told = time.monotonic()
+        self.classes: dict[int, str] = {}
+
+    def add(self, tracks: Tracks, seconds: float) -> None:
+        self.frames.append(tracks.frame)
+        self.times.append(tracks.time)
+        self.seconds += seconds
+        self.classes |= dict(zip(tracks.ids.tolist(), tracks.class_names, strict=True))
+        now = time.monotonic()
+        if len(self.times) == 1:  # the network's start is behind it
+            self.started = now
+        if now - self.told >= self.EVERY:
+            self.told = now
+            speed = f"{self._rate(now):.1f} frames/s"
+            print(f"frame {tracks.frame}: {len(tracks)} instances, {speed}", flush=True)
+
+    def _rate(self, now: float) -> float:
+        return (len(self.times) - 1) / max(now - self.started, 1e-9)
+
+    def stamps(self) -> dict[int, float]:
+        """Frame -> seconds from the start."""
+        return {number: round(value, 6) for number, value in zip(self.frames, self.times, strict=True)}
+
+    def finish(self, options: Options, follower: Follower, stopped: bool) -> None:
+        counts = Counter(self.classes.values()).most_common()
+        listed = ", ".join(f"{count} {name}" for name, count in counts) or "none"
+        print(f"{len(self.times)} frames, {len(self.classes)} tracks: {listed}")
+        each = 1000 * self.seconds / len(self.times)
+        print(f"{self._rate(time.monotonic()):.1f} frames/s; network and tracker {each:.1f} ms a frame")
+        notes = list(self.source.skipped)
+        if self.source.dropped:
+            notes.append(f"{self.source.dropped} frames of the camera came too fast and were left out")
+        if follower.fitted:
+            notes.append(f"{follower.fitted} frames of another size than the first were fitted into its size")
+        if self.source.kind == "camera" and not stopped:
+            notes.append(f"{options.source}: the stream ended by itself; what came until then is kept")
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+
+
+@contextmanager
+def interrupted() -> Iterator[list]:
+    """A list that Ctrl-C puts something into, in place of ending the program: the video is closed properly.
+    A second Ctrl-C ends it."""
+    stopped: list[bool] = []
+
+    def stop(*_: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(True)
+        print("stopping; once more to lose what was done", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""A video, a camera or a folder of frames in; each frame with its tracked instances out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yoloseg.data.letterbox import letterbox
+from yoloseg.errors import UsageError
+from yoloseg.inference.finder import Finder
+from yoloseg.inference.predictor import Predictor
+from yoloseg.inference.results import Result
+from yoloseg.inference.sources import Source, open_source
+from yoloseg.tracking.detections import Detections
+from yoloseg.tracking.stream import ReadAhead
+from yoloseg.tracking.tracker import Tracker, TrackerConfig
+from yoloseg.tracking.tracks import Tracks
+
+if TYPE_CHECKING:
+    from yoloseg.modeling.network import YoloSeg
+
+FPS_UNKNOWN = 25.0
+
+
+def track(
+    source: str | Path | int | np.ndarray | Sequence | Source,
+    model: YoloSeg | Finder,
+    config: TrackerConfig | None = None,
+    *,
+    score_threshold: float | None = None,
+    max_detections: int = 100,
+) -> Iterator[tuple[np.ndarray, Tracks]]:
+    """(frame uint8 [H, W, 3] RGB, its Tracks) for each frame of `source` in order.
+
+        for frame, tracks in yoloseg.tracking.track("clip.mp4", yoloseg.load("best.keras")):
+            print(tracks.ids, tracks.class_names)
+
+    source: as `open_source` takes it; a folder of pictures, or a list of them, is one clip, several videos
+    are one clip each: identities end with the clip. model: from `yoloseg.load`, also an exported file.
+    config, score_threshold, max_detections: as of Tracker and Predictor. Frames are read ahead by a thread; a
+    camera's that come too fast are dropped. A frame of another size than its clip's first is fitted into that
+    size, grey around it. Errors of the source and of the numbers are raised here, not at the first frame.
+    """
+    opened = source if isinstance(source, Source) else open_source(source)
+    predictor = Predictor(model, score_threshold=score_threshold, max_detections=max_detections)
+    following = Follower(predictor, config)
+    return _frames(opened, following)
+
+
+def _frames(source: Source, following: Follower) -> Iterator[tuple[np.ndarray, Tracks]]:
+    with ReadAhead(source) as frames:
+        for name, image, index, time in frames:
+            tracks = following(image, name, index, time)
+            yield tracks.image, tracks
+        source.dropped = frames.dropped
+
+
+class Follower:
+    """Calls the network and the tracker for one frame after the other. fitted: frames that were not of their
+    clip's size."""
+
+    def __init__(self, predictor: Predictor, config: TrackerConfig | None = None):
+        self.predictor = predictor
+        self.config = config or TrackerConfig()
+        self.fitted = 0
+        if self.config.reid and not hasattr(predictor, "embeddings"):
+            raise UsageError("reid needs the network's embeddings: give a .keras file")
+        self._clip: str | None = None
+        self._size: tuple[int, int] = (0, 0)
+        self._tracker = Tracker(self.config)
+        self._count = 0
+
+    def __call__(self, image: np.ndarray, name: str, index: int | None, time: float | None) -> Tracks:
+        """Tracks of the next frame. name: of its video, by which clips are told apart; index, time: its
+        number there and seconds from the start, None for pictures, which all are of one clip."""
+        clip = name if index is not None else ""
+        if clip != self._clip:
+            self._clip, self._size, self._count = clip, image.shape[:2], 0
+            self._tracker = Tracker(self.config)
+        if image.shape[:2] != self._size:
+            image = letterbox(image, self._size)
+            self.fitted += 1
+        number = self._count if index is None else index
+        self._count += 1
+        result = self.predictor.predict_image(image, path=name, frame=number)
+        return self._tracked(result, number / FPS_UNKNOWN if time is None else time)
+
+    def _tracked(self, result: Result, time: float) -> Tracks:
+        detections = Detections.of_result(result)
+        ids = self._tracker.update(detections)
+        chosen = np.flatnonzero(ids)
+        classes = np.array([self._tracker.tracks[number].class_id for number in ids[chosen]], int)
+        return Tracks(
+            image=result.image,
+            boxes=result.boxes[chosen],
+            scores=result.scores[chosen],
+            class_ids=classes,
+            class_names=[self.predictor.classes[k] for k in classes],
+            mask_probabilities=result.mask_probabilities[chosen],
+            path=result.path,
+            frame=result.frame,
+            ids=ids[chosen],
+            time=time,
+            rles=[detections.masks[i] for i in chosen],
+        )

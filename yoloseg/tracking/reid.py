@@ -1,0 +1,30 @@
+"""Instances told apart by the network's embeddings (IDOL, arXiv 2207.10661, section 3.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+NEWEST = 10.0  # weight of all remembered embeddings; the newest have the inverse of their age more
+SHARPNESS = 20.0  # by which cosines are multiplied before the softmax: our embeddings have length 1
+
+
+def bidirectional_softmax(embeddings: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """float [M, N] in 0..1: how surely each detection is each remembered instance.
+
+    embeddings: float [M, E] of a frame's detections; memory: float [N, E] of the instances. The mean of the
+    softmax over detections and of the softmax over instances: only what is alike both ways is above 0.5.
+    """
+    logits = SHARPNESS * np.asarray(embeddings, np.float64) @ np.asarray(memory, np.float64).T
+    return (_softmax(logits, 0) + _softmax(logits, 1)) / 2
+
+
+def remembered(embeddings: np.ndarray, ages: np.ndarray) -> np.ndarray:
+    """float [E]: the mean of an instance's embeddings [T, E], weighted by NEWEST + T / age; ages: frames, at
+    least 1. The more of them there are, the more the new ones count."""
+    weights = NEWEST + len(ages) / np.maximum(ages, 1)
+    return (weights[:, None] * embeddings).sum(0) / weights.sum()
+
+
+def _softmax(values: np.ndarray, axis: int) -> np.ndarray:
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)

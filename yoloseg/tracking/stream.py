@@ -1,0 +1,118 @@
+"""Work beside the network: frames read ahead, frames drawn and written, in threads with bounded queues."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from yoloseg.inference.sources import Frame, Source
+
+T = TypeVar("T")
+DEPTH = 4  # frames that wait in a queue at most
+_END = object()
+
+
+class ReadAhead:
+    """The frames of a source, decoded by a thread while the one before is worked on.
+
+    A camera's frames do not wait: of those that come while one is worked on, only the newest is kept, and
+    `dropped` counts the others. Errors of the source are raised where its frames are asked for. Use it in a
+    `with` block: leaving it ends the thread.
+    """
+
+    def __init__(self, source: Source):
+        self.dropped = 0
+        self._newest_only = source.kind == "camera"
+        self._queue: queue.Queue = queue.Queue(1 if self._newest_only else DEPTH)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(source,), name="reader", daemon=True)
+
+    def __enter__(self) -> ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():  # it may wait for room in the queue, or for its camera
+            _emptied(self._queue)
+            self._thread.join(0.05)
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (item := self._queue.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _read(self, source: Source) -> None:
+        last: object = _END
+        try:
+            for frame in source:
+                if self._newest_only:
+                    self.dropped += _emptied(self._queue)
+                if not self._put(frame):
+                    return
+        except BaseException as error:  # of any kind: it is raised in the thread that asks
+            last = error
+        self._put(last)
+        if last is not _END:
+            self._put(_END)
+
+    def _put(self, item: object) -> bool:
+        """False when nobody waits for it any more."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+class Background(Generic[T]):
+    """`work(item)` for each item in order, in a thread. `put` waits while DEPTH items are undone, and raises
+    what `work` raised; leaving the `with` block waits for what was put."""
+
+    def __init__(self, work: Callable[[T], None]):
+        self._work = work
+        self._queue: queue.Queue = queue.Queue(DEPTH)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def __enter__(self) -> Background[T]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._queue.put(_END)
+        self._thread.join()
+        if kind is None:
+            self._check()
+
+    def put(self, item: T) -> None:
+        self._check()
+        self._queue.put(item)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not _END:
+            if self._error is None:
+                try:
+                    self._work(item)
+                except BaseException as error:  # of any kind: it is raised in the thread that puts
+                    self._error = error
+
+
+def _emptied(waiting: queue.Queue) -> int:
+    """Takes everything out of a queue; how many items that was."""
+    count = 0
+    while True:
+        try:
+            waiting.get_nowait()
+            count += 1
+        except queue.Empty:
+            return count

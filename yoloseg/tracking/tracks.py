@@ -1,0 +1,111 @@
+"""One track as the tracker remembers it, and the tracked instances of a frame as users get them."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yoloseg.inference.drawing import draw_instances
+from yoloseg.inference.results import Result
+from yoloseg.tracking.detections import Detections
+from yoloseg.tracking.reid import remembered
+
+if TYPE_CHECKING:
+    import supervision
+
+REMEMBERED = 16  # frames of boxes and embeddings that a track keeps
+ROOM = 0.1  # of a track's size, by which it may lie elsewhere than thought
+UNSEEN = 0.03  # the same, more in each frame in which it is not seen
+FADING = 0.99  # of a track's size, each frame in which less of it is seen
+STEPS = 8  # the latest of them, from which its velocity is measured
+
+
+class TrackState:
+    """What is known of one instance. last_frame: when it was seen last; mask: its RLE then."""
+
+    def __init__(self, number: int):
+        self.id = number
+        self.last_frame = -1
+        self.mask: dict = {}
+        self.seen = 0
+        self._boxes: deque[tuple[int, np.ndarray]] = deque(maxlen=REMEMBERED)
+        self._embeddings: deque[tuple[int, np.ndarray]] = deque(maxlen=REMEMBERED)
+        self._votes: dict[int, float] = defaultdict(float)
+        self._scores = 0.0
+        self._size = np.zeros(2)  # width and height of all of it, as far as it was seen
+
+    def add(self, frame: int, detections: Detections, row: int) -> None:
+        """Continues the track with a detection."""
+        self.last_frame, self.mask = frame, detections.masks[row]
+        self.seen += 1
+        box = np.asarray(detections.boxes[row], np.float64)
+        self._boxes.append((frame, box))
+        self._size = np.maximum(FADING * self._size, box[2:] - box[:2])
+        if detections.embeddings is not None:
+            self._embeddings.append((frame, detections.embeddings[row]))
+        score = float(detections.scores[row])
+        self._votes[int(detections.class_ids[row])] += score
+        self._scores += score
+
+    @property
+    def class_id(self) -> int:
+        """The class that its detections voted for, each with its score."""
+        return max(self._votes, key=self._votes.__getitem__)
+
+    @property
+    def score(self) -> float:
+        """The mean of its detections' scores."""
+        return self._scores / self.seen
+
+    def velocity(self) -> np.ndarray:
+        """float [2]: x, y in pixels a frame, the median over its latest steps and over both of its edges,
+        so that an edge which another object hides counts little."""
+        boxes = list(self._boxes)[-STEPS - 1 :]
+        steps = [
+            (after - before).reshape(2, 2) / (later - earlier)
+            for (earlier, before), (later, after) in zip(boxes, boxes[1:], strict=False)
+        ]
+        return np.median(np.concatenate(steps), axis=0) if steps else np.zeros(2)
+
+    def shift(self, frame: int) -> tuple[float, float]:
+        """How far its mask should have moved by `frame`."""
+        x, y = self.velocity() * (frame - self.last_frame)
+        return float(x), float(y)
+
+    def place(self, frame: int) -> np.ndarray:
+        """float [4] xyxy: where any part of it may be by `frame`: its last box, moved on, and wider by what
+        is hidden of the size it had, on whichever side that is, and by how much it may have moved unseen."""
+        box, velocity, lost = self._boxes[-1][1], self.velocity(), frame - self.last_frame
+        hidden = np.maximum(self._size - (box[2:] - box[:2]), 0)
+        room = hidden + ROOM * self._size + lost * (0.5 * np.linalg.norm(velocity) + UNSEEN * self._size)
+        return box + np.tile(velocity * lost, 2) + np.concatenate([-room, room])
+
+    def embedding(self, frame: int) -> np.ndarray:
+        """float [E], as `remembered` weights them."""
+        frames, vectors = zip(*self._embeddings, strict=True)
+        return remembered(np.stack(vectors), frame - np.array(frames))
+
+
+@dataclass
+class Tracks(Result):
+    """A Result whose instances have identities: ids int [N], from 1, the same through the clip. class_ids and
+    class_names are those of the track, voted on by its detections. time: seconds from the clip's start. rles:
+    N masks, {"size": [H, W], "counts": bytes}."""
+
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    time: float = 0.0
+    rles: list[dict] = field(default_factory=list)
+
+    def draw(self) -> np.ndarray:
+        """uint8 [H, W, 3] RGB: a copy of the frame with masks, boxes and names; colours go by identity."""
+        names = [f"{number} {name}" for number, name in zip(self.ids, self.class_names, strict=True)]
+        return draw_instances(self.image, self.boxes, self.ids, names, self.scores, mask_of=self.mask)
+
+    def to_supervision(self) -> supervision.Detections:
+        """As `Result.to_supervision`, with tracker_id: supervision's traces and labels go by it."""
+        detections = super().to_supervision()
+        detections.tracker_id = self.ids.astype(int)
+        return detections
