@@ -31,15 +31,18 @@ class FakeCapture:
     def __init__(self, pictures, announced=None, opened=True):
         self.pictures, self.opened = list(pictures), opened
         self.announced = len(self.pictures) if announced is None else announced
+        self.frame = -1
 
     def isOpened(self):
         return self.opened
 
     def get(self, key):
-        return {cv2.CAP_PROP_FRAME_COUNT: self.announced, cv2.CAP_PROP_FPS: 25.0}[key]
+        known = {cv2.CAP_PROP_FRAME_COUNT: self.announced, cv2.CAP_PROP_FPS: 25.0}
+        return (known | {cv2.CAP_PROP_POS_MSEC: 40.0 * self.frame})[key]
 
     def read(self):
         picture = self.pictures.pop(0) if self.pictures else None
+        self.frame += 1
         return picture is not None, picture
 
     def release(self):
@@ -49,8 +52,8 @@ class FakeCapture:
 def test_one_picture(tmp_path):
     path = write_picture(tmp_path / "red.png")
     for source in (path, str(path)):
-        ((name, image, index),) = open_source(source)
-        assert (name, index) == (str(path), None)
+        ((name, image, index, time),) = open_source(source)
+        assert (name, index, time) == (str(path), None, None)
         assert image.shape == (20, 30, 3) and image.dtype == np.uint8 and (image == RED).all()
 
 

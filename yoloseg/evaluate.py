@@ -1,4 +1,5 @@
-"""`python -m yoloseg.evaluate`: box and mask AP of a network, or of a results file, by COCO or LVIS."""
+"""`python -m yoloseg.evaluate`: box and mask AP of a network, or of a results file, by COCO, LVIS or
+YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -26,15 +27,16 @@ class Options:
     out: Path | None = None
     """Where the metrics are written: a file when it ends in .json, else a folder: metrics.json and, of a
     network, report.html with its pictures."""
-    task: Literal["coco", "lvis"] | None = None
-    """Whose definition of AP: LVIS' is for sets that say, of each picture, which classes were looked for.
+    task: Literal["coco", "lvis", "vis"] | None = None
+    """Whose definition of AP: LVIS' is for sets that say, of each picture, which classes were looked for,
+    vis (YouTube-VIS) for tracks in clips, with HOTA and IDF1.
     Default: of a network what its data is, of a results file coco."""
     results: Path | None = None
-    """A COCO results file to score without a network."""
+    """A COCO or YouTube-VIS results file to score without a network."""
     annotations: Path | None = None
-    """The COCO or LVIS annotation file the results belong to, taken as it is."""
+    """The COCO, LVIS or YouTube-VIS annotation file the results belong to, taken as it is."""
     conf: float = 0.001
-    """Detections below this score are left out."""
+    """Detections below this score are left out. Of a results file AP takes all, HOTA and IDF1 do not."""
     max_detections: int | None = None
     """Most detections kept in a picture; default 100, with LVIS data 300."""
     batch: int = 8
@@ -62,8 +64,13 @@ def run(options: Options) -> None:
         raise UsageError("give either --weights and --data, or --results and --annotations")
     if options.save_json and (of_results or options.out is None):
         raise UsageError("--save-json needs --weights, --data and --out: it writes beside the metrics")
+    if options.task == "vis" and of_network:
+        raise UsageError("--task vis needs --results and --annotations")
 
-    metrics = _score_results(options) if of_results else _evaluate_network(options)
+    if of_results:
+        metrics = _score_tracks(options) if options.task == "vis" else _score_results(options)
+    else:
+        metrics = _evaluate_network(options)
     print_metrics(metrics)
     if "best_f1_threshold" in metrics:
         best = metrics["best_f1"]
@@ -96,6 +103,21 @@ def _score_results(options: Options) -> dict:
     for note in ground_truth_notes(ground_truth) + results_notes(results, ground_truth):
         print(f"note: {note}", file=sys.stderr)
     return metrics
+
+
+def _score_tracks(options: Options) -> dict:
+    from yoloseg.evaluation.coco_files import ground_truth_notes
+    from yoloseg.evaluation.identity import identity_score
+    from yoloseg.evaluation.track_iou import read_tracks
+    from yoloseg.evaluation.vis_files import read_vis_ground_truth, read_vis_results
+    from yoloseg.evaluation.vis_metrics import vis_score
+
+    ground_truth = read_vis_ground_truth(options.annotations)
+    results = read_vis_results(options.results, ground_truth)
+    tracks = read_tracks(ground_truth, results)
+    for note in ground_truth_notes(ground_truth):
+        print(f"note: {note}", file=sys.stderr)
+    return {"segm": vis_score(tracks), "identity": identity_score(tracks, options.conf)}
 
 
 def _evaluate_network(options: Options) -> dict:

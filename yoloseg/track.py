@@ -84,7 +84,10 @@ def follow(options: Options) -> None:
         raise UsageError(f"--out {options.out} would overwrite the source")
     check_writable(options.out)
     predictor = Predictor(
-        load(options.weights), score_threshold=options.conf, max_detections=options.max_detections
+        load(options.weights),
+        score_threshold=options.conf,
+        max_detections=options.max_detections,
+        embeddings=options.reid,
     )
     config = TrackerConfig(
         gating=options.gating,

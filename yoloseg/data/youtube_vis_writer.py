@@ -22,6 +22,23 @@ def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
     UsageError for a folder that cannot be written.
     """
     folder = Path(folder)
+    content, clips = vis_document(dataset)
+    names = PictureNames()
+    for video, records in zip(content["videos"], clips, strict=True):
+        video["file_names"] = [
+            write_picture(record, folder / "frames", names.stem(record)) for record in records
+        ]
+    path = folder / "annotations.json"
+    write_json(path, {"info": {"description": dataset.name}} | content)
+    return path
+
+
+def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
+    """YouTube-VIS annotations of a set of clips, without `file_names`, and the frames of each of its videos.
+
+    A track is what has one clip, track id and class; ids are numbered from 1. Raises DataError as
+    `write_youtube_vis`.
+    """
     clips: dict[str, list[Record]] = {}
     for record in dataset.records:
         if record.frame_of is None:
@@ -29,15 +46,13 @@ def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
         clips.setdefault(record.frame_of[0], []).append(record)
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    names = PictureNames()
     for clip, records in clips.items():
         records.sort(key=lambda record: record.frame_of[1])
         height, width = records[0].height, records[0].width
         if any((record.height, record.width) != (height, width) for record in records):
             raise DataError(f"{dataset.name}: frames of clip {clip} differ in size")
-        files = [write_picture(record, folder / "frames", names.stem(record)) for record in records]
         size = {"width": width, "height": height, "length": len(records)}
-        videos.append({"id": len(videos) + 1, "file_names": files} | size)
+        videos.append({"id": len(videos) + 1, "name": clip} | size)
         for (_, class_index), frames in _tracks(dataset, clip, records).items():
             rles = [None if a is None else _rle(a, height, width) for a in frames]
             annotations.append(
@@ -61,10 +76,8 @@ def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
         for rle in annotation["segmentations"]:
             if rle is not None:
                 rle["counts"] = rle["counts"].decode("ascii")
-    path = folder / "annotations.json"
     content = {"videos": videos, "annotations": annotations, "categories": categories}
-    write_json(path, {"info": {"description": dataset.name}} | content)
-    return path
+    return content, list(clips.values())
 
 
 def _tracks(dataset: Dataset, clip: str, records: list[Record]) -> dict[tuple[int, int], list]:

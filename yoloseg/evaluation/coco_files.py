@@ -37,7 +37,9 @@ def read_results(path: str | Path) -> list[dict]:
 def check_ground_truth(ground_truth: Any, source: str) -> None:
     """Raises DataError unless `ground_truth` is a COCO instances dict that box AP can be measured on."""
     if not isinstance(ground_truth, dict):
-        raise DataError(f"{source}: a COCO annotation file is a JSON object, this is a {_kind(ground_truth)}")
+        raise DataError(
+            f"{source}: a COCO annotation file is a JSON object, this is a {kind_of(ground_truth)}"
+        )
     for key in ("images", "categories", "annotations"):
         if not isinstance(ground_truth.get(key), list):
             raise DataError(f"{source}: no list '{key}'; is it a COCO instances file?")
@@ -53,7 +55,7 @@ def check_ground_truth(ground_truth: Any, source: str) -> None:
                 f"{source}: annotations[{index}] (id {annotation['id']}): "
                 "'bbox' must be [x, y, width, height]"
             )
-        if not _is_number(annotation["area"]):
+        if not is_number(annotation["area"]):
             raise DataError(f"{source}: annotations[{index}] (id {annotation['id']}): 'area' is not a number")
 
 
@@ -61,7 +63,7 @@ def check_results(results: Any, ground_truth: dict, source: str) -> None:
     """Raises DataError unless `results` are detections of this ground truth's images and categories."""
     if not isinstance(results, list):
         raise DataError(
-            f"{source}: a COCO results file is a JSON list of detections, this is a {_kind(results)}"
+            f"{source}: a COCO results file is a JSON list of detections, this is a {kind_of(results)}"
         )
     if not results:
         return
@@ -71,15 +73,15 @@ def check_results(results: Any, ground_truth: dict, source: str) -> None:
     for index, result in enumerate(results):
         where = f"{source}: detection {index}"
         if not isinstance(result, dict):
-            raise DataError(f"{where} is not an object but a {_kind(result)}")
+            raise DataError(f"{where} is not an object but a {kind_of(result)}")
         for field in _RESULT_FIELDS:
             if field not in result:
                 raise DataError(f"{where} has no '{field}'")
-        if not _among(result["image_id"], images):
+        if not is_known(result["image_id"], images):
             raise DataError(f"{where}: image_id {result['image_id']!r} is not in the annotation file")
-        if not _among(result["category_id"], categories):
+        if not is_known(result["category_id"], categories):
             raise DataError(f"{where}: category_id {result['category_id']!r} is not in the annotation file")
-        if not _is_number(result["score"]):
+        if not is_number(result["score"]):
             raise DataError(f"{where}: score {result['score']!r} is not a finite number")
         if (boxes or result.get("bbox")) and not _is_box(result.get("bbox")):
             raise DataError(f"{where}: 'bbox' must be [x, y, width, height], as in the first detection")
@@ -104,7 +106,7 @@ def check_segmentation(segmentation: Any, where: str) -> None:
     """
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
-        sized = isinstance(size, (list, tuple)) and len(size) == 2 and all(map(_is_number, size))
+        sized = isinstance(size, (list, tuple)) and len(size) == 2 and all(map(is_number, size))
         if sized and isinstance(counts, (str, bytes, list)):
             if _runs_fill(counts, size[0] * size[1]):
                 return
@@ -158,20 +160,23 @@ def _read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: JSON nested too deeply for a COCO file") from error
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a message calls a JSON value's type."""
     return {dict: "JSON object", list: "JSON list"}.get(type(value), type(value).__name__)
 
 
-def _among(value: Any, known: set) -> bool:
+def is_known(value: Any, known: set) -> bool:
+    """Whether an id of a file, which may be anything, is one of these."""
     return isinstance(value, (numbers.Real, str)) and value in known
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a finite number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_box(box: Any) -> bool:
-    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_is_number, box))
+    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
 
 
 def _runs_fill(counts: str | bytes | list, pixels: float) -> bool:
@@ -190,4 +195,4 @@ def _is_compressed(segmentation: Any) -> bool:
 
 
 def _is_polygon(part: Any) -> bool:
-    return isinstance(part, list) and len(part) >= 4 and len(part) % 2 == 0 and all(map(_is_number, part))
+    return isinstance(part, list) and len(part) >= 4 and len(part) % 2 == 0 and all(map(is_number, part))

@@ -12,17 +12,19 @@ _TITLES = {"bbox": "boxes", "segm": "masks"}
 
 def print_metrics(metrics: dict, console: Console | None = None) -> None:
     """Prints the official numbers of boxes and masks, AP at each IoU, and some numbers of every class, in 80
-    columns; '-' where -1."""
+    columns; '-' where -1. Of tracks, which have no boxes, those of masks, and "identity" if it is there."""
     console = console or Console()
     recall = recall_name(metrics["segm"])
-    summary = Table(title=f"{'LVIS' if '@' in recall else 'COCO'} metrics", box=SIMPLE)
-    for title in ("", *_TITLES.values()):
+    titles = {kind: title for kind, title in _TITLES.items() if kind in metrics}
+    definition = "YouTube-VIS" if "bbox" not in metrics else "LVIS" if "@" in recall else "COCO"
+    summary = Table(title=f"{definition} metrics", box=SIMPLE)
+    for title in ("", *titles.values()):
         summary.add_column(title, justify="right" if title else "left")
-    for name, value in metrics["bbox"].items():
+    for name, value in metrics["segm"].items():
         if isinstance(value, float):
-            summary.add_row(name, *(_shown(metrics[kind][name]) for kind in _TITLES))
-    for threshold in metrics["bbox"]["AP_by_IoU"]:
-        values = (_shown(metrics[kind]["AP_by_IoU"][threshold]) for kind in _TITLES)
+            summary.add_row(name, *(_shown(metrics[kind][name]) for kind in titles))
+    for threshold in metrics["segm"]["AP_by_IoU"]:
+        values = (_shown(metrics[kind]["AP_by_IoU"][threshold]) for kind in titles)
         summary.add_row(f"AP at IoU {threshold}", *values)
     console.print(summary)
 
@@ -30,16 +32,32 @@ def print_metrics(metrics: dict, console: Console | None = None) -> None:
     classes = Table(title="per class", box=SIMPLE)
     classes.add_column("class", overflow="fold")
     classes.add_column("objects", justify="right")
-    for title in _TITLES.values():
+    for title in titles.values():
         for name in names:
             classes.add_column(f"{title}\n{name}", justify="right", no_wrap=True)
-    classes.add_column("mean\nmask\nIoU", justify="right", no_wrap=True)
-    for label, boxes in metrics["bbox"]["per_class"].items():
-        masks = metrics["segm"]["per_class"][label]
-        numbers = [_shown(values[name]) for values in (boxes, masks) for name in names]
-        numbers.append(_shown(masks["mean_iou"]))
-        classes.add_row(escape(label), str(boxes["instances"]), *numbers)
+    if "bbox" in metrics:
+        classes.add_column("mean\nmask\nIoU", justify="right", no_wrap=True)
+    for label, masks in metrics["segm"]["per_class"].items():
+        numbers = [_shown(metrics[kind]["per_class"][label][name]) for kind in titles for name in names]
+        if "bbox" in metrics:
+            numbers.append(_shown(masks["mean_iou"]))
+        classes.add_row(escape(label), str(masks["instances"]), *numbers)
     console.print(classes)
+    if "identity" in metrics:
+        _print_identity(metrics["identity"], console)
+
+
+def _print_identity(identity: dict, console: Console) -> None:
+    table = Table(title=f"identity (tracks from score {identity['score_threshold']:g})", box=SIMPLE)
+    table.add_column("class", overflow="fold")
+    names = [name for name in identity if name not in ("per_class", "score_threshold")]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, numbers in [("all", identity), *identity["per_class"].items()]:
+        values = [numbers[name] for name in names]
+        texts = [_shown(value) if isinstance(value, float) else str(value) for value in values]
+        table.add_row(escape(label), *texts)
+    console.print(table)
 
 
 def recall_name(metrics: dict, band: str = "") -> str:

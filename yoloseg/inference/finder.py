@@ -23,13 +23,15 @@ class Found:
     """N instances of one picture, best score first.
 
     boxes: float32 [N, 4] xyxy in pixels of the picture, within it. scores: float32 [N]. class_ids: int [N].
-    masks: float32 [N, 28, 28], probabilities, each over its box.
+    masks: float32 [N, 28, 28], probabilities, each over its box. embeddings: float32 [N, E] of length 1, by
+    which instances are known again, or None.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     class_ids: np.ndarray
     masks: np.ndarray
+    embeddings: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -19,14 +19,22 @@ class KerasFinder:
     """A YoloSeg model as a Finder. Weights are read at every call: a model in training can be watched.
 
     batch_size: pictures that go through the network at a time; fewer are filled up with grey, so that there
-    is one shape to compile. detector: used in place of one made for `model`.
+    is one shape to compile. detector: used in place of one made for `model`. embeddings: whether to find
+    these, too.
     """
 
-    def __init__(self, model: YoloSeg, batch_size: int = 1, detector: Detector | None = None):
+    def __init__(
+        self,
+        model: YoloSeg,
+        batch_size: int = 1,
+        detector: Detector | None = None,
+        embeddings: bool = False,
+    ):
         self.classes = tuple(model.classes)
         self.imgsz = tuple(model.imgsz)
         self.score_threshold = float(model.score_threshold)
         self.batch_size = batch_size
+        self.embeddings = embeddings
         self.detector = detector or Detector(model)
 
     def find(
@@ -44,7 +52,8 @@ class KerasFinder:
         for slot, picture in enumerate(pictures):
             images[slot] = letterbox(picture, self.imgsz)
             regions[slot] = picture_region(*picture.shape[:2], self.imgsz)
-        detections = self.detector.detect(images, score_threshold, max_detections, regions)
+        asked = {"embeddings": True} if self.embeddings else {}
+        detections = self.detector.detect(images, score_threshold, max_detections, regions, **asked)
         found = []
         for slot, picture in enumerate(pictures):
             count = int(detections["count"][slot])
@@ -54,6 +63,7 @@ class KerasFinder:
                     detections["scores"][slot][:count],
                     detections["classes"][slot][:count].astype(int),
                     detections["masks"][slot],
+                    detections["embeddings"][slot] if self.embeddings else None,
                 )
             )
         return found

@@ -22,16 +22,26 @@ class Predictor:
 
     model: from `yoloseg.load`. score_threshold: 0..1, only detections of at least this score are kept and pay
     for a mask; None takes the threshold stored in the model. max_detections: kept in a picture, best first.
-    Raises UsageError when a number is out of range.
+    embeddings: whether results have these, too (networks; exported files do not give them).
+    Raises UsageError when a number is out of range, or for embeddings of an exported file.
 
         for result in Predictor(yoloseg.load("best.keras"))("photographs/"):
             result.save(Path("out") / Path(result.path).name)
     """
 
     def __init__(
-        self, model: YoloSeg | Finder, *, score_threshold: float | None = None, max_detections: int = 100
+        self,
+        model: YoloSeg | Finder,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int = 100,
+        embeddings: bool = False,
     ):
         finder = finder_of(model)
+        if embeddings and not hasattr(finder, "embeddings"):
+            raise UsageError("an exported file gives no embeddings; take the .keras file it was made of")
+        if embeddings:
+            finder.embeddings = True
         threshold = float(finder.score_threshold if score_threshold is None else score_threshold)
         if not 0 <= threshold <= 1:
             raise UsageError(f"the score threshold must lie in 0..1, not {threshold}")
@@ -68,6 +78,7 @@ class Predictor:
             class_ids=found.class_ids,
             class_names=[self.classes[k] for k in found.class_ids],
             mask_probabilities=found.masks,
+            embeddings=found.embeddings,
             path=path,
             frame=frame,
         )

@@ -29,6 +29,7 @@ class Result:
     boxes: float32 [N, 4] xyxy in pixels of the picture, inside it (the whole picture is 0, 0, W, H).
     scores: float32 [N] in 0..1. class_ids: int [N], 0..K-1. class_names: N names, one for each instance.
     mask_probabilities: float32 [N, m, m], each over its box. Masks are pasted from these only when asked for.
+    embeddings: float32 [N, E] of length 1, where the Predictor was asked for them.
     path: the file the picture came from (a name for arrays and cameras), frame: its number in a
     video, from 0.
     """
@@ -41,6 +42,7 @@ class Result:
     mask_probabilities: np.ndarray
     path: str | Path | None = None
     frame: int | None = None
+    embeddings: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

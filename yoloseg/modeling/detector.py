@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from yoloseg.modeling.architecture import LEVELS
+from yoloseg.modeling.architecture import LEVELS, STRIDES
 from yoloseg.modeling.network import YoloSeg
+from yoloseg.modeling.roi_align import roi_align
 
 
 class ProposalStage(keras.Model):
@@ -35,6 +36,27 @@ class MaskStage(keras.Model):
         return ops.sigmoid(self.model.mask_logits(inputs["embeddings"], inputs["rois"]))
 
 
+class EmbeddingStage(keras.Model):
+    """ROI stage of identities: embedding maps, boxes and their masks -> a vector of length 1 for each box.
+
+    The mean of every level's map over the mask, less the mean of that map over the picture: what tells an
+    instance from its surroundings.
+    """
+
+    def call(self, inputs, training=False):
+        masks = inputs["masks"]
+        size = masks.shape[-1] // 2
+        weight = ops.mean(ops.reshape(masks, (-1, size, 2, size, 2)), axis=(2, 4))[..., None]
+        parts = []
+        for features, stride in zip(inputs["embeddings"], STRIDES, strict=True):
+            features = features - ops.mean(features, axis=(1, 2), keepdims=True)
+            cuts = roi_align(features, inputs["rois"], stride, size)
+            cuts = ops.reshape(cuts, (-1, size, size, features.shape[-1]))
+            total = ops.maximum(ops.sum(weight, axis=(1, 2)), 1e-6)
+            parts.append(ops.sum(cuts * weight, axis=(1, 2)) / total)
+        return ops.normalize(ops.concatenate(parts, axis=-1), axis=-1)
+
+
 class Detector:
     """Runs a YoloSeg model on batches. Weights are read at every call: a model in training can be watched."""
 
@@ -42,9 +64,15 @@ class Detector:
         self.model = model
         self._propose: dict[int, ProposalStage] = {}
         self._masks = _compiled(MaskStage(model))
+        self._embeddings = _compiled(EmbeddingStage())
 
     def detect(
-        self, images, score_threshold: float, max_detections: int = 100, regions: np.ndarray | None = None
+        self,
+        images,
+        score_threshold: float,
+        max_detections: int = 100,
+        regions: np.ndarray | None = None,
+        embeddings: bool = False,
     ) -> dict:
         """images: uint8 [B, h, w, 3], letterboxed RGB, h and w multiples of 32. regions: [B, 4] xyxy, what of
         each is picture and not padding; all of it if not given.
@@ -52,13 +80,16 @@ class Detector:
         Returns boxes float32 [B, D, 4] xyxy in pixels of the network input, within regions; scores float32
         [B, D], falling, 0 in empty slots; classes int32 [B, D]; count int [B], the detections with score >=
         score_threshold; masks, a list of B float32 [count, 28, 28] of probabilities over each box. Only those
-        detections are paid for.
+        detections are paid for. With `embeddings` also these, a list of B float32 [count, E] of length 1.
         """
         found = self.propose(images, max_detections, regions)
         count = (found["scores"] >= max(score_threshold, 1e-9)).sum(axis=1)
         masks = [self.masks(found, image, int(n)) for image, n in enumerate(count)]
         kept = {name: found[name] for name in ("boxes", "scores", "classes")}
-        return {**kept, "count": count, "masks": masks}
+        kept |= {"count": count, "masks": masks}
+        if embeddings:
+            kept["embeddings"] = [self.embeddings(found, image, own) for image, own in enumerate(masks)]
+        return kept
 
     def propose(self, images, max_detections: int = 100, regions: np.ndarray | None = None) -> dict:
         """The dense stage alone: scores, boxes, classes as `detect` has them, and `embeddings`, four maps."""
@@ -70,16 +101,31 @@ class Detector:
         inputs = {"images": images, "regions": np.asarray(regions, np.float32)}
         return self._propose[max_detections].predict_on_batch(inputs)
 
+    def embeddings(self, found: dict, image: int, masks: np.ndarray) -> np.ndarray:
+        """float32 [count, E], each of length 1, of the detections whose `masks` [count, 28, 28] are given."""
+        if not len(masks):
+            return np.zeros((0, sum(level.shape[-1] for level in found["embeddings"])), np.float32)
+        rois, padding = self._few_shapes(found, image, len(masks))
+        embeddings = [level[image : image + 1] for level in found["embeddings"]]
+        masks = np.concatenate([masks, np.zeros((padding, *masks.shape[1:]), np.float32)])
+        inputs = {"embeddings": embeddings, "rois": rois, "masks": masks[None]}
+        return self._embeddings.predict_on_batch(inputs)[: len(masks) - padding]
+
     def masks(self, found: dict, image: int, count: int) -> np.ndarray:
         """Probabilities float32 [count, 28, 28] of the first `count` detections of a picture of `found`."""
         if count == 0:
             return np.zeros((0, 28, 28), np.float32)
-        rois = found["boxes"][image : image + 1, :count]
-        if keras.backend.backend() == "jax":  # every shape compiles anew there: few shapes
-            padding = min(-count % 16, found["boxes"].shape[1] - count)
-            rois = found["boxes"][image : image + 1, : count + padding]
+        rois, _ = self._few_shapes(found, image, count)
         embeddings = [level[image : image + 1] for level in found["embeddings"]]
         return self._masks.predict_on_batch({"embeddings": embeddings, "rois": rois})[0, :count]
+
+
+    def _few_shapes(self, found: dict, image: int, count: int) -> tuple[np.ndarray, int]:
+        """The first `count` boxes [1, count + padding, 4] of a picture, and how many more there are."""
+        padding = 0
+        if keras.backend.backend() == "jax":  # every shape compiles anew there
+            padding = min(-count % 16, found["boxes"].shape[1] - count)
+        return found["boxes"][image : image + 1, : count + padding], padding
 
 
 def _compiled(model: keras.Model) -> keras.Model:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from yoloseg.data.letterbox import letterbox
-from yoloseg.errors import UsageError
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.results import Result
@@ -45,9 +44,11 @@ def track(
     size, grey around it. Errors of the source and of the numbers are raised here, not at the first frame.
     """
     opened = source if isinstance(source, Source) else open_source(source)
-    predictor = Predictor(model, score_threshold=score_threshold, max_detections=max_detections)
-    following = Follower(predictor, config)
-    return _frames(opened, following)
+    config = config or TrackerConfig()
+    predictor = Predictor(
+        model, score_threshold=score_threshold, max_detections=max_detections, embeddings=config.reid
+    )
+    return _frames(opened, Follower(predictor, config))
 
 
 def _frames(source: Source, following: Follower) -> Iterator[tuple[np.ndarray, Tracks]]:
@@ -60,14 +61,12 @@ def _frames(source: Source, following: Follower) -> Iterator[tuple[np.ndarray, T
 
 class Follower:
     """Calls the network and the tracker for one frame after the other. fitted: frames that were not of their
-    clip's size."""
+    clip's size. Where config asks for reid, predictor must give embeddings."""
 
-    def __init__(self, predictor: Predictor, config: TrackerConfig | None = None):
+    def __init__(self, predictor: Predictor, config: TrackerConfig):
         self.predictor = predictor
-        self.config = config or TrackerConfig()
+        self.config = config
         self.fitted = 0
-        if self.config.reid and not hasattr(predictor, "embeddings"):
-            raise UsageError("reid needs the network's embeddings: give a .keras file")
         self._clip: str | None = None
         self._size: tuple[int, int] = (0, 0)
         self._tracker = Tracker(self.config)

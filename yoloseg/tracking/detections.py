@@ -28,17 +28,11 @@ class Detections:
         return len(self.boxes)
 
     @classmethod
-    def of_result(cls, result: Result, embeddings: np.ndarray | None = None) -> Detections:
+    def of_result(cls, result: Result) -> Detections:
         """Those of a `Predictor`; masks are pasted here."""
         height, width = result.image.shape[:2]
         pairs = zip(result.mask_probabilities, result.boxes, strict=True)
         masks = [paste_to_rle(probabilities, box, height, width) for probabilities, box in pairs]
         for mask in masks:
             mask["counts"] = mask["counts"].encode("ascii")
-        return cls(result.boxes, result.scores, result.class_ids, masks, embeddings)
-
-    def part(self, chosen: np.ndarray) -> Detections:
-        """Those at the indices `chosen`, in that order."""
-        embeddings = None if self.embeddings is None else self.embeddings[chosen]
-        masks = [self.masks[i] for i in chosen]
-        return Detections(self.boxes[chosen], self.scores[chosen], self.class_ids[chosen], masks, embeddings)
+        return cls(result.boxes, result.scores, result.class_ids, masks, result.embeddings)

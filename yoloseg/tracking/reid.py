@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST = 0.5  # cosine of what can be the same at all: a softmax alone finds the best of any two
 NEWEST = 10.0  # weight of all remembered embeddings; the newest have the inverse of their age more
 SHARPNESS = 20.0  # by which cosines are multiplied before the softmax: our embeddings have length 1
 
@@ -12,10 +13,12 @@ def bidirectional_softmax(embeddings: np.ndarray, memory: np.ndarray) -> np.ndar
     """float [M, N] in 0..1: how surely each detection is each remembered instance.
 
     embeddings: float [M, E] of a frame's detections; memory: float [N, E] of the instances. The mean of the
-    softmax over detections and of the softmax over instances: only what is alike both ways is above 0.5.
+    softmax over detections and of the softmax over instances: only what is alike both ways is above 0.5. 0
+    for pairs whose embeddings are no more alike than LEAST.
     """
-    logits = SHARPNESS * np.asarray(embeddings, np.float64) @ np.asarray(memory, np.float64).T
-    return (_softmax(logits, 0) + _softmax(logits, 1)) / 2
+    cosine = np.asarray(embeddings, np.float64) @ np.asarray(memory, np.float64).T
+    logits = SHARPNESS * cosine
+    return np.where(cosine > LEAST, (_softmax(logits, 0) + _softmax(logits, 1)) / 2, 0.0)
 
 
 def remembered(embeddings: np.ndarray, ages: np.ndarray) -> np.ndarray:

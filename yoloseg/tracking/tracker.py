@@ -110,13 +110,13 @@ class Tracker:
     def _recover(self, detections: Detections, rows: list[int], ids: np.ndarray) -> list[int]:
         """Finds lost tracks again, by place and by embedding; returns the rows that are still without one."""
         for used, scores_of in ((self.config.motion, self._place), (self.config.reid, self._alike)):
-            lost = [track for track in self.tracks.values() if track.last_frame < self._frame]
+            tracks = list(self.tracks.values())
+            lost = [column for column, track in enumerate(tracks) if track.last_frame < self._frame]
             if not used or not rows or not lost:
                 continue
-            part = detections.part(np.array(rows))
-            cost = np.where(self._possible(part, lost), 1.0 - scores_of(part, lost), 1.0)
-            taken = [(rows[i], j) for i, j in _greedy(cost, 1.0 - SAME)]
-            self._continue(detections, lost, taken, ids)
+            score = np.where(self._possible(detections, tracks), scores_of(detections, tracks), 0.0)
+            pairs = _greedy(1.0 - score[np.ix_(rows, lost)], 1.0 - SAME)
+            self._continue(detections, tracks, [(rows[i], lost[j]) for i, j in pairs], ids)
             rows = [row for row in rows if not ids[row]]
         return rows
 
@@ -135,6 +135,7 @@ class Tracker:
         return share * (1 - 0.25 * np.minimum(far, 1))
 
     def _alike(self, detections: Detections, tracks: list[TrackState]) -> np.ndarray:
+        """float [M, N] in 0..1, among all of them: also those that are found already are candidates."""
         if detections.embeddings is None:
             raise UsageError("reid needs detections with embeddings; a .keras network gives them")
         memory = np.stack([track.embedding(self._frame) for track in tracks])

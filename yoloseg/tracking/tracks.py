@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +17,11 @@ from yoloseg.tracking.reid import remembered
 if TYPE_CHECKING:
     import supervision
 
-REMEMBERED = 16  # frames of boxes and embeddings that a track keeps
-ROOM = 0.1  # of a track's size, by which it may lie elsewhere than thought
-UNSEEN = 0.03  # the same, more in each frame in which it is not seen
+REMEMBERED = 16  # embeddings that a track keeps
+ROOM = 0.2  # of a track's size, by which it may lie elsewhere than thought
+UNSEEN = 0.15  # the same, more in each frame in which it is not seen
 FADING = 0.99  # of a track's size, each frame in which less of it is seen
-STEPS = 8  # the latest of them, from which its velocity is measured
+STEPS = 8  # from one frame to the next, from which its velocity is measured
 
 
 class TrackState:
@@ -31,7 +32,8 @@ class TrackState:
         self.last_frame = -1
         self.mask: dict = {}
         self.seen = 0
-        self._boxes: deque[tuple[int, np.ndarray]] = deque(maxlen=REMEMBERED)
+        self._box = np.zeros(4)
+        self._steps: deque[tuple[float, ...]] = deque(maxlen=STEPS)  # of x0, y0, x1, y1, a frame
         self._embeddings: deque[tuple[int, np.ndarray]] = deque(maxlen=REMEMBERED)
         self._votes: dict[int, float] = defaultdict(float)
         self._scores = 0.0
@@ -39,10 +41,12 @@ class TrackState:
 
     def add(self, frame: int, detections: Detections, row: int) -> None:
         """Continues the track with a detection."""
+        box = np.asarray(detections.boxes[row], np.float64)
+        if self.seen:
+            self._steps.append(tuple(((box - self._box) / (frame - self.last_frame)).tolist()))
         self.last_frame, self.mask = frame, detections.masks[row]
         self.seen += 1
-        box = np.asarray(detections.boxes[row], np.float64)
-        self._boxes.append((frame, box))
+        self._box = box
         self._size = np.maximum(FADING * self._size, box[2:] - box[:2])
         if detections.embeddings is not None:
             self._embeddings.append((frame, detections.embeddings[row]))
@@ -60,25 +64,23 @@ class TrackState:
         """The mean of its detections' scores."""
         return self._scores / self.seen
 
-    def velocity(self) -> np.ndarray:
-        """float [2]: x, y in pixels a frame, the median over its latest steps and over both of its edges,
-        so that an edge which another object hides counts little."""
-        boxes = list(self._boxes)[-STEPS - 1 :]
-        steps = [
-            (after - before).reshape(2, 2) / (later - earlier)
-            for (earlier, before), (later, after) in zip(boxes, boxes[1:], strict=False)
-        ]
-        return np.median(np.concatenate(steps), axis=0) if steps else np.zeros(2)
+    def velocity(self) -> tuple[float, float]:
+        """x, y in pixels a frame, the median over its latest steps and over both of its edges, so that an
+        edge which another object hides counts little."""
+        if not self._steps:
+            return 0.0, 0.0
+        left, top, right, bottom = zip(*self._steps, strict=True)
+        return median(left + right), median(top + bottom)
 
     def shift(self, frame: int) -> tuple[float, float]:
         """How far its mask should have moved by `frame`."""
-        x, y = self.velocity() * (frame - self.last_frame)
-        return float(x), float(y)
+        x, y = self.velocity()
+        return x * (frame - self.last_frame), y * (frame - self.last_frame)
 
     def place(self, frame: int) -> np.ndarray:
         """float [4] xyxy: where any part of it may be by `frame`: its last box, moved on, and wider by what
         is hidden of the size it had, on whichever side that is, and by how much it may have moved unseen."""
-        box, velocity, lost = self._boxes[-1][1], self.velocity(), frame - self.last_frame
+        box, velocity, lost = self._box, np.array(self.velocity()), frame - self.last_frame
         hidden = np.maximum(self._size - (box[2:] - box[:2]), 0)
         room = hidden + ROOM * self._size + lost * (0.5 * np.linalg.norm(velocity) + UNSEEN * self._size)
         return box + np.tile(velocity * lost, 2) + np.concatenate([-room, room])

@@ -1,0 +1,116 @@
+"""Tracks of clips as scores need them: the mask of every frame, its area, and the overlap of two tracks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from yoloseg.evaluation.category_tables import category_tables
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object, annotated or detected, through the F frames of its clip.
+
+    id: of an annotation its own, of a detection its place in the results, from 1. score: 1 of an annotation.
+    area: what decides the size band, in pixels. masks: for each frame a compressed RLE, None where it is not
+    seen. areas: int64 [F], pixels, 0 where it is not seen. boxes: float64 [F, 4], (x0, y0, x1, y1) around the
+    masks.
+    """
+
+    id: int
+    score: float
+    crowd: bool
+    area: float
+    masks: tuple[dict | None, ...]
+    areas: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Of a ground truth and its results: names of the categories by id, ids ascending, and the tracks of each
+    (video id, category id) in the order of their files; pairs without a track are missing."""
+
+    names: dict[int, str]
+    truths: dict[tuple[int, int], list[Track]]
+    found: dict[tuple[int, int], list[Track]]
+
+    def clips(self, category_id: int) -> list[int]:
+        """The ids of the clips with a track of this category, ascending."""
+        return sorted({clip for clip, category in [*self.truths, *self.found] if category == category_id})
+
+
+def read_tracks(ground_truth: dict, results: Sequence[dict]) -> Tracks:
+    """The tracks of YouTube-VIS `ground_truth` and `results`, which must have been checked (`vis_files`).
+
+    The area of a track is its mean over the frames where it is above 0, as the official code has it: of an
+    annotation by its `areas`, by its masks where it has none. It is 0 where no frame is left.
+    """
+    videos = {video["id"]: video for video in ground_truth["videos"]}
+    truths: dict[tuple[int, int], list[Track]] = defaultdict(list)
+    found: dict[tuple[int, int], list[Track]] = defaultdict(list)
+    for entry in ground_truth["annotations"]:
+        key = entry["video_id"], entry["category_id"]
+        crowd = bool(entry.get("iscrowd"))
+        truths[key].append(_track(entry, entry["id"], 1.0, crowd, entry.get("areas"), videos))
+    for number, entry in enumerate(results, 1):
+        key = entry["video_id"], entry["category_id"]
+        found[key].append(_track(entry, number, float(entry["score"]), False, None, videos))
+    names, _ = category_tables({**ground_truth, "images": [], "annotations": []}, [], "")
+    return Tracks(names, dict(truths), dict(found))
+
+
+def frame_overlaps(first: Sequence[Track], second: Sequence[Track], frames: int) -> np.ndarray:
+    """int64 [len(first), len(second), frames]: the pixels that two tracks share in a frame."""
+    shared = np.zeros((len(first), len(second), frames), np.int64)
+    if not second:
+        return shared
+    boxes = np.stack([track.boxes for track in second])
+    for row, one in enumerate(first):
+        low = np.maximum(one.boxes[None, :, :2], boxes[..., :2])
+        high = np.minimum(one.boxes[None, :, 2:], boxes[..., 2:])
+        for column, frame in np.argwhere((high > low).all(axis=2)):
+            both = [one.masks[frame], second[column].masks[frame]]
+            shared[row, column, frame] = mask_utils.area(mask_utils.merge(both, intersect=True))
+    return shared
+
+
+def track_iou(found: Sequence[Track], truths: Sequence[Track]) -> np.ndarray:
+    """float64 [len(found), len(truths)]: pixels shared in all frames by pixels covered in all frames (Yang,
+    Fan and Xu 2019, arXiv 1905.04804, section 3.2); 0 where neither has any."""
+    frames = len((*found, *truths)[0].masks) if found or truths else 0
+    shared = frame_overlaps(found, truths, frames).sum(axis=2)
+    sizes = [np.array([track.areas.sum() for track in tracks], np.int64) for tracks in (found, truths)]
+    union = sizes[0][:, None] + sizes[1][None] - shared
+    return np.where(union > 0, shared / np.maximum(union, 1), 0.0)
+
+
+def _track(
+    entry: dict, number: int, score: float, crowd: bool, stated: Sequence[float | None] | None, videos: dict
+) -> Track:
+    video = videos[entry["video_id"]]
+    size = video["height"], video["width"]
+    masks = tuple(_rle(segmentation, *size) for segmentation in entry["segmentations"])
+    areas, boxes = np.zeros(len(masks), np.int64), np.zeros((len(masks), 4))
+    seen = [frame for frame, mask in enumerate(masks) if mask is not None]
+    if seen:
+        areas[seen] = mask_utils.area([masks[frame] for frame in seen])
+        boxes[seen] = mask_utils.toBbox([masks[frame] for frame in seen])
+        boxes[:, 2:] += boxes[:, :2]
+    counted = [value for value in (areas.tolist() if stated is None else stated) if value]
+    area = float(np.mean(counted)) if counted else 0.0
+    return Track(number, score, crowd, area, masks, areas, boxes)
+
+
+def _rle(segmentation: dict | list | None, height: int, width: int) -> dict | None:
+    if not segmentation:
+        return None
+    if isinstance(segmentation, list):
+        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+    whole = {"size": [height, width], "counts": segmentation["counts"]}
+    return mask_utils.frPyObjects(whole, height, width) if isinstance(whole["counts"], list) else whole

@@ -1,0 +1,80 @@
+"""A network and the tracker on a set of clips: the YouTube-VIS score, and how well identities are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track as progress_of
+
+from yoloseg.data.records import Dataset
+from yoloseg.data.youtube_vis_writer import vis_document
+from yoloseg.errors import DataError, UsageError
+from yoloseg.evaluation.identity import identity_metrics
+from yoloseg.evaluation.vis_metrics import vis_metrics
+from yoloseg.inference.finder import Finder
+from yoloseg.inference.predictor import Predictor
+from yoloseg.tracking.clip import Follower
+from yoloseg.tracking.tracker import TrackerConfig
+from yoloseg.tracking.vis_results import VisResults
+
+if TYPE_CHECKING:
+    from yoloseg.modeling.network import YoloSeg
+
+
+@dataclass(frozen=True)
+class VisEvaluation:
+    """metrics: "segm" as `vis_metrics`, "identity" as `identity_metrics`, "clips", "frames": how many.
+    ground_truth: YouTube-VIS dict, results: the challenge's list, of the same clips."""
+
+    metrics: dict
+    ground_truth: dict
+    results: list[dict]
+
+
+def evaluate_tracks(
+    model: YoloSeg | Finder,
+    dataset: Dataset,
+    config: TrackerConfig | None = None,
+    *,
+    score_threshold: float | None = None,
+    max_detections: int = 100,
+    progress: bool = True,
+) -> VisEvaluation:
+    """Tracks every clip of `dataset` and measures whole tracks.
+
+    model, config, score_threshold, max_detections: as `yoloseg.tracking.track` has them. Tracks of classes
+    that the dataset does not have are left out.
+    Raises DataError for a set whose pictures are no frames of clips or whose objects have no track ids,
+    UsageError where classes or numbers do not fit.
+    """
+    config = config or TrackerConfig()
+    predictor = Predictor(
+        model, score_threshold=score_threshold, max_detections=max_detections, embeddings=config.reid
+    )
+    unknown = [name for name in dataset.classes if name not in predictor.classes]
+    if unknown:
+        raise UsageError(f"{dataset.name}: the weights do not know the class {unknown[0]!r}")
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: no frames to evaluate on")
+    ground_truth, clips = vis_document(dataset)
+    known = dict(zip(dataset.classes, dataset.category_ids, strict=True))
+    ids = [known.get(name, -1) for name in predictor.classes]
+    frames = [
+        (number, frame, record)
+        for number, records in enumerate(clips, 1)
+        for frame, record in enumerate(records)
+    ]
+    if progress:
+        frames = progress_of(frames, f"tracking {dataset.name}", console=Console(stderr=True))
+    with VisResults(ids) as collected:
+        follower = Follower(predictor, config)
+        for number, frame, record in frames:
+            tracks = follower(record.read_image(), f"clip {number}", frame, None)
+            collected.add(number, frame, tracks)
+        results = [entry for entry in collected if entry["category_id"] >= 0]
+    metrics = vis_metrics(ground_truth, results, "tracks", dataset.name)
+    metrics["identity"] = identity_metrics(ground_truth, results)
+    metrics |= {"clips": len(clips), "frames": sum(map(len, clips))}
+    return VisEvaluation(metrics, ground_truth, results)
