@@ -35,14 +35,15 @@ class Options:
     """A COCO or YouTube-VIS results file to score without a network."""
     annotations: Path | None = None
     """The COCO, LVIS or YouTube-VIS annotation file the results belong to, taken as it is."""
-    conf: float = 0.001
-    """Detections below this score are left out. Of a results file AP takes all, HOTA and IDF1 do not."""
+    conf: float | None = None
+    """Detections below this score are left out: by default 0.001, and for tracks the threshold stored in the
+    weights. Of a results file AP takes all tracks, HOTA and IDF1 those of at least this score."""
     max_detections: int | None = None
     """Most detections kept in a picture; default 100, with LVIS data 300."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
-    """Also write the detections as a COCO results file beside the metrics (predictions.json)."""
+    """Also write the detections as a results file beside the metrics (predictions.json)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,13 +65,11 @@ def run(options: Options) -> None:
         raise UsageError("give either --weights and --data, or --results and --annotations")
     if options.save_json and (of_results or options.out is None):
         raise UsageError("--save-json needs --weights, --data and --out: it writes beside the metrics")
-    if options.task == "vis" and of_network:
-        raise UsageError("--task vis needs --results and --annotations")
 
     if of_results:
         metrics = _score_tracks(options) if options.task == "vis" else _score_results(options)
     else:
-        metrics = _evaluate_network(options)
+        metrics = _evaluate_tracks(options) if options.task == "vis" else _evaluate_network(options)
     print_metrics(metrics)
     if "best_f1_threshold" in metrics:
         best = metrics["best_f1"]
@@ -117,7 +116,26 @@ def _score_tracks(options: Options) -> dict:
     tracks = read_tracks(ground_truth, results)
     for note in ground_truth_notes(ground_truth):
         print(f"note: {note}", file=sys.stderr)
-    return {"segm": vis_score(tracks), "identity": identity_score(tracks, options.conf)}
+    return {"segm": vis_score(tracks), "identity": identity_score(tracks, options.conf or 0.0)}
+
+
+def _evaluate_tracks(options: Options) -> dict:
+    from yoloseg import load
+    from yoloseg.data.datafile import load_datasets
+    from yoloseg.evaluation.vis_model import evaluate_tracks
+    from yoloseg.evaluation.vis_report import write_vis_report
+    from yoloseg.files import write_json
+
+    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    most = 100 if options.max_detections is None else options.max_detections
+    evaluation = evaluate_tracks(
+        load(options.weights), dataset, score_threshold=options.conf, max_detections=most
+    )
+    if options.save_json:
+        write_json(_metrics_file(options.out).with_name("predictions.json"), evaluation.results)
+    if options.out is not None and options.out.suffix != ".json":
+        write_vis_report(options.out, evaluation, f"{options.weights} on {dataset.name}")
+    return evaluation.metrics
 
 
 def _evaluate_network(options: Options) -> dict:
@@ -146,12 +164,13 @@ def _evaluate_network(options: Options) -> dict:
             file=sys.stderr,
         )
     model = load(options.weights)
-    if isinstance(model, ExportedFile) and (note := model.limits(options.conf, most)):
+    conf = 0.001 if options.conf is None else options.conf
+    if isinstance(model, ExportedFile) and (note := model.limits(conf, most)):
         print(f"note: {note}", file=sys.stderr)
     evaluation = evaluate_in_detail(
         model,
         dataset,
-        score_threshold=options.conf,
+        score_threshold=conf,
         max_detections=most,
         batch_size=options.batch,
         save_results=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,

@@ -98,7 +98,7 @@ def category_tables(
                     ground_truth["images"], categories[category_id], *pair, kind, limits, forgiven
                 )
                 tables[kind].append(table)
-    names = _names(categories)
+    names = names_of(categories)
     return {category_id: names[category_id] for category_id in order}, tables
 
 
@@ -156,7 +156,7 @@ def _scored_types(ground_truth: dict, results: list[dict], source: str) -> list[
     return kinds
 
 
-def _names(categories: dict) -> dict:
+def names_of(categories: dict) -> dict:
     """Category id -> a name of its own."""
     plain = {k: str(category.get("name", k)) for k, category in categories.items()}
     taken = list(plain.values())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from yoloseg.evaluation.category_tables import category_tables
+from yoloseg.evaluation.category_tables import names_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def read_tracks(ground_truth: dict, results: Sequence[dict]) -> Tracks:
     for number, entry in enumerate(results, 1):
         key = entry["video_id"], entry["category_id"]
         found[key].append(_track(entry, number, float(entry["score"]), False, None, videos))
-    names, _ = category_tables({**ground_truth, "images": [], "annotations": []}, [], "")
+    names = names_of({category["id"]: category for category in ground_truth["categories"]})
+    names = dict(sorted(names.items()))
     return Tracks(names, dict(truths), dict(found))
 
 

@@ -33,7 +33,7 @@ def vis_metrics(
 
     M["per_class"] maps a category's name to the same twelve numbers of that category alone and "instances",
     the number of tracks to find (crowds not counted). Names that occur twice are told apart as "name (id)".
-    M["AP_by_IoU"] maps "0.50" to "0.95" to the AP at that IoU.
+    M["AP_by_IoU"] maps "0.50" to "0.95" to the AP at that IoU, and so it does for each category.
 
     `ground_truth`: YouTube-VIS dict, `results`: list of {video_id, category_id, score, segmentations};
     neither is changed. Small tracks are those of at most 128^2 pixels in the mean over the frames where they
@@ -53,7 +53,8 @@ def vis_score(tracks: Tracks) -> dict:
     metrics = _summarise(tables)
     metrics["AP_by_IoU"] = ap_by_iou(tables)
     metrics["per_class"] = {
-        name: _summarise([table]) | {"instances": _instances(tracks, category_id)}
+        name: _summarise([table])
+        | {"instances": _instances(tracks, category_id), "AP_by_IoU": ap_by_iou([table])}
         for (category_id, name), table in zip(tracks.names.items(), tables, strict=True)
     }
     return metrics

@@ -11,8 +11,9 @@ from rich.progress import track as progress_of
 from yoloseg.data.records import Dataset
 from yoloseg.data.youtube_vis_writer import vis_document
 from yoloseg.errors import DataError, UsageError
-from yoloseg.evaluation.identity import identity_metrics
-from yoloseg.evaluation.vis_metrics import vis_metrics
+from yoloseg.evaluation.identity import identity_score
+from yoloseg.evaluation.track_iou import Tracks, read_tracks
+from yoloseg.evaluation.vis_metrics import vis_score
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.tracking.clip import Follower
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class VisEvaluation:
     """metrics: "segm" as `vis_metrics`, "identity" as `identity_metrics`, "clips", "frames": how many.
-    ground_truth: YouTube-VIS dict, results: the challenge's list, of the same clips."""
+    ground_truth: YouTube-VIS dict, results: the challenge's list, of the same clips; tracks: of both."""
 
     metrics: dict
     ground_truth: dict
     results: list[dict]
+    tracks: Tracks
 
 
 def evaluate_tracks(
@@ -74,7 +76,7 @@ def evaluate_tracks(
             tracks = follower(record.read_image(), f"clip {number}", frame, None)
             collected.add(number, frame, tracks)
         results = [entry for entry in collected if entry["category_id"] >= 0]
-    metrics = vis_metrics(ground_truth, results, "tracks", dataset.name)
-    metrics["identity"] = identity_metrics(ground_truth, results)
+    tracks = read_tracks(ground_truth, results)
+    metrics = {"segm": vis_score(tracks), "identity": identity_score(tracks)}
     metrics |= {"clips": len(clips), "frames": sum(map(len, clips))}
-    return VisEvaluation(metrics, ground_truth, results)
+    return VisEvaluation(metrics, ground_truth, results, tracks)
