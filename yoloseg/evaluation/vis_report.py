@@ -109,7 +109,9 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
             spans = [(start, stop - start) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
             axis.broken_barh(spans, (row + 0.1, 0.8), color=kinds[entries[k]["category_id"]])
         rows = max(rows, len(longest))
-        axis.set(title=title, xlabel="frame", yticks=[], ylim=(max(len(longest), 1), 0))
+        axis.set(title=title, xlabel="frame", yticks=[])
+    for axis in axes:
+        axis.set_ylim(rows, 0)
     used = {entry["category_id"] for entries in parts.values() for entry in entries}
     for category in sorted(used):
         axes[-1].barh(0, 0, color=kinds[category], label=names[category])

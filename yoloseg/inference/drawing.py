@@ -52,9 +52,13 @@ def draw_instances(
     if mask_of is not None:
         painter = sv.MaskAnnotator(color=colours, opacity=opacity)
         for i in order:
-            one = detections[[int(i)]]
-            one.mask = np.asarray(mask_of(int(i)), bool)[None]
-            canvas = painter.annotate(canvas, one)
+            mask = np.asarray(mask_of(int(i)), bool)
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            if len(rows):  # only this part of the picture: the annotator blends all that it is given
+                part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+                one = detections[[int(i)]]
+                one.mask = mask[part][None]
+                canvas[part] = painter.annotate(np.ascontiguousarray(canvas[part]), one)
     line = max(1, round(short_side / 240))
     canvas = sv.BoxAnnotator(color=colours, thickness=line).annotate(canvas, detections[order])
     scale = max(SMALLEST_TEXT, short_side / 1000)
