@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import supervision as sv
 
 from yoloseg.data.instances import Instance
 from yoloseg.data.samples import Sample
@@ -130,3 +131,17 @@ def test_grid_refuses_nothing():
         grid([], 2)
     with pytest.raises(ValueError, match="2 captions for 1"):
         grid([picture(4, 4)], 1, captions=["a", "b"])
+
+
+def test_masks_are_blended_as_supervision_blends_them():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    mask = np.zeros((40, 60), bool)
+    mask[5:30, 10:50] = rng.random((25, 40)) < 0.5
+    drawn = draw_instances(image, [[0, 0, 1, 1]], [3], [""], mask_of=lambda i: mask)
+    colour = sv.ColorPalette.DEFAULT.by_idx(3)
+    swapped = sv.ColorPalette([sv.Color(colour.b, colour.g, colour.r)])  # the annotator writes BGR
+    one = sv.Detections(xyxy=np.zeros((1, 4)), mask=mask[None], class_id=np.array([0]))
+    expected = sv.MaskAnnotator(color=swapped, opacity=0.5).annotate(image.copy(), one)
+    np.testing.assert_allclose(drawn[3:].astype(int), expected[3:].astype(int), atol=1)
+    np.testing.assert_array_equal(drawn[3:][~mask[3:]], image[3:][~mask[3:]])

@@ -52,6 +52,9 @@ class Options:
     """Let a track go on with detections of another class; its class is voted on."""
     new_score: float = 0.0
     """Least score with which a track is opened."""
+    threads: int | None = None
+    """Of a LiteRT or ONNX network; all cores by default. One fewer leaves a core to decoding and drawing:
+    faster where the network is quick."""
     reid: bool = False
     """Find lost instances again by the network's embeddings, too (.keras weights)."""
 
@@ -83,8 +86,11 @@ def follow(options: Options) -> None:
     if any(options.out.resolve() == Path(name).resolve() for name in source.names):
         raise UsageError(f"--out {options.out} would overwrite the source")
     check_writable(options.out)
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(f"--threads {options.threads}: at least 1")
+    given = {} if options.threads is None else {"threads": options.threads}
     predictor = Predictor(
-        load(options.weights),
+        load(options.weights, **given),
         score_threshold=options.conf,
         max_detections=options.max_detections,
         embeddings=options.reid,

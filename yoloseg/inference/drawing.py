@@ -50,15 +50,9 @@ def draw_instances(
     colours, ink = _palettes()
     short_side = min(canvas.shape[:2])
     if mask_of is not None:
-        painter = sv.MaskAnnotator(color=colours, opacity=opacity)
         for i in order:
-            mask = np.asarray(mask_of(int(i)), bool)
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(rows):  # only this part of the picture: the annotator blends all that it is given
-                part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-                one = detections[[int(i)]]
-                one.mask = mask[part][None]
-                canvas[part] = painter.annotate(np.ascontiguousarray(canvas[part]), one)
+            colour = colours.by_idx(int(class_ids[i])).as_bgr()
+            _paint(canvas, np.asarray(mask_of(int(i)), bool), colour, opacity)
     line = max(1, round(short_side / 240))
     canvas = sv.BoxAnnotator(color=colours, thickness=line).annotate(canvas, detections[order])
     scale = max(SMALLEST_TEXT, short_side / 1000)
@@ -79,6 +73,17 @@ def draw_instances(
         text_padding=padding,
         smart_position=True,
     ).annotate(canvas, detections[labelled], [labels[i] for i in labelled])
+
+
+def _paint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float) -> None:
+    """Blends a colour over the mask: what supervision's MaskAnnotator does, a sixth of its time for a video
+    (it goes over the whole picture for each mask)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows):
+        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        under = np.ascontiguousarray(canvas[part])
+        blended = cv2.addWeighted(np.full_like(under, colour), opacity, under, 1 - opacity, 0)
+        canvas[part] = cv2.copyTo(blended, mask[part].astype(np.uint8), under)
 
 
 def draw_sample(sample: Sample, classes: Sequence[str]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -11,6 +13,7 @@ from yoloseg.inference.sources import Frame, Source
 
 T = TypeVar("T")
 DEPTH = 4  # frames that wait in a queue at most
+LOWEST = 19  # priority
 _END = object()
 
 
@@ -72,7 +75,11 @@ class ReadAhead:
 
 class Background(Generic[T]):
     """`work(item)` for each item in order, in a thread. `put` waits while DEPTH items are undone, and raises
-    what `work` raised; leaving the `with` block waits for what was put."""
+    what `work` raised; leaving the `with` block waits for what was put.
+
+    Where the system lets it, the thread gives way to others: a network that works on all cores waits for the
+    one that draws (tests/benchmarks/tracking_pipeline.py).
+    """
 
     def __init__(self, work: Callable[[T], None]):
         self._work = work
@@ -99,6 +106,8 @@ class Background(Generic[T]):
             raise self._error
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere priorities are of whole processes
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
         while (item := self._queue.get()) is not _END:
             if self._error is None:
                 try:
