@@ -1,4 +1,4 @@
-"""Scores of tracks: parity with slow literal versions of the definitions, identity, files and the command."""
+"""The YouTube-VIS score: parity with a slow literal version of its definition, files and the command."""
 
 import copy
 import itertools
@@ -6,126 +6,18 @@ import json
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
+from random_tracks import iou_of, random_vis, read, scene
 
 from yoloseg.errors import DataError
 from yoloseg.evaluate import main
 from yoloseg.evaluation.accumulator import encode_mask
 from yoloseg.evaluation.coco_metrics import METRIC_NAMES
-from yoloseg.evaluation.identity import COUNTS, IDENTITY_NAMES, identity_metrics
+from yoloseg.evaluation.identity import identity_metrics
 from yoloseg.evaluation.vis_metrics import vis_metrics
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 BANDS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))
-BAND_AREAS = (128**2, 256**2, 128**2 - 1, 128**2 + 1, 256**2 + 1, 20000, 0)
-
-
-def random_vis(seed, clips=2, frames=4, classes=3, size=(40, 300), most=5):
-    """Nulls, empty masks, crowds, repeated tracks, equal scores, classes without tracks, areas on limits."""
-    rng = np.random.default_rng(seed)
-    height, width = size
-    videos = [{"id": 3 * i + 1, "height": height, "width": width, "length": frames} for i in range(clips)]
-    categories = [{"id": 2 * k + 1, "name": f"class {k}"} for k in range(classes + 1)]
-    annotations, results = [], []
-
-    def box():
-        w, h = rng.integers(4, width), rng.integers(4, height)
-        return np.array([rng.integers(0, width - w + 1), rng.integers(0, height - h + 1), w, h])
-
-    def segment(one, form):
-        x, y, w, h = map(int, one)
-        if form == "polygon":
-            return [[x, y, x + w, y, x + w, y + h, x, y + h]]
-        mask = np.zeros(size, bool)
-        mask[max(y, 0) : y + h, max(x, 0) : x + w] = form != "empty"
-        if form == "cut":
-            mask[y + h // 2 :, x + w // 2 :] = False
-        if form == "counts":
-            flat = mask.T.ravel()
-            runs = np.diff([0, *np.flatnonzero(np.diff(flat)) + 1, flat.size]).tolist()
-            return {"size": [height, width], "counts": [0, *runs] if flat[0] else runs}
-        return encode_mask(mask)
-
-    for video in videos[::-1]:
-        for _ in range(rng.integers(0, most)):
-            start, forms = box(), rng.choice(["rle", "cut", "polygon", "counts", "empty"], frames)
-            if rng.random() < 0.8:
-                forms[forms == "empty"] = "rle"
-            segmentations = [None if rng.random() < 0.2 else segment(start, str(form)) for form in forms]
-            annotation = {
-                "id": len(annotations) if seed % 10 == 0 else 2 * len(annotations) + 1,
-                "video_id": video["id"],
-                "category_id": int(rng.integers(classes)) * 2 + 1,
-                "iscrowd": int(rng.random() < 0.15),
-                "segmentations": segmentations,
-            }
-            if rng.random() < 0.6:
-                values = rng.choice(BAND_AREAS) if rng.random() < 0.7 else None
-                annotation["areas"] = [
-                    None if one is None else float(rng.integers(1, 90000) if values is None else values)
-                    for one in segmentations
-                ]
-            annotations.append(annotation)
-            for _ in range(rng.integers(0, 4)):
-                moved = start + np.array([*rng.integers(-2, 3, 2), 0, 0]) * int(rng.random() < 0.6)
-                moved[:2] = np.clip(moved[:2], 0, [width, height] - moved[2:])
-                results.append({"category_id": annotation["category_id"], "segmentations": [
-                    None if rng.random() < 0.1 or one is None else segment(moved, rng.choice(["rle", "cut"]))
-                    for one in segmentations
-                ]})  # fmt: skip
-                results[-1]["video_id"] = video["id"]
-        extra = 14 if rng.random() < 0.1 else rng.integers(0, 4)
-        for _ in range(extra):
-            one = segment(box(), str(rng.choice(["rle", "empty"], p=[0.9, 0.1])))
-            results.append(
-                {
-                    "video_id": video["id"],
-                    "category_id": int(rng.integers(classes)) * 2 + 1,
-                    "segmentations": [one if rng.random() < 0.7 else None for _ in range(frames)],
-                }
-            )
-    if not annotations:
-        return random_vis(seed + 100_000, clips, frames, classes, size, most)
-    order = rng.permutation(len(results)) if seed % 17 else []
-    results = [results[i] | {"score": round(float(rng.random()), 1)} for i in order]
-    return {"videos": videos, "categories": categories, "annotations": annotations}, results
-
-
-def decoded(segmentations, size):
-    """bool [frames, height, width], zeros for null."""
-    masks = np.zeros((len(segmentations), *size), bool)
-    for mask, one in zip(masks, segmentations, strict=True):
-        if isinstance(one, list):
-            one = coco_mask.merge(coco_mask.frPyObjects(one, *size))
-        elif one and isinstance(one["counts"], list):
-            one = coco_mask.frPyObjects(one, *size)
-        if one:
-            mask[:] = coco_mask.decode(one)
-    return masks
-
-
-def mean_area(values):
-    values = [value for value in values if value]
-    return sum(values) / len(values) if values else 0
-
-
-def read(ground_truth, results):
-    """(clip, class) -> its true and its detected tracks, with masks."""
-    groups = {}
-    for video in ground_truth["videos"]:
-        for category in ground_truth["categories"]:
-            pair = []
-            for entries in (ground_truth["annotations"], results):
-                own = []
-                for entry in entries:
-                    if (entry["video_id"], entry["category_id"]) == (video["id"], category["id"]):
-                        masks = decoded(entry["segmentations"], (video["height"], video["width"]))
-                        areas = entry.get("areas") or masks.sum(axis=(1, 2)).tolist()
-                        own.append(entry | {"masks": masks, "area": mean_area(areas)})
-                pair.append(own)
-            groups[video["id"], category["id"]] = pair
-    return groups
 
 
 def outside(track, band):
@@ -211,11 +103,6 @@ def literal_vis(ground_truth, results):
     return numbers
 
 
-def iou_of(first, second):
-    union = (first | second).sum()
-    return (first & second).sum() / union if union else 0.0
-
-
 SETS = {
     "small": [(seed, {}) for seed in range(270)],
     "large": [(seed, {"size": (290, 300), "frames": 2, "clips": 1}) for seed in range(1000, 1024)],
@@ -247,35 +134,6 @@ def test_parity_with_the_definition(name):
     assert measured > 10 * len(SETS[name])  # not all 0, 1 or -1
 
 
-def strip(*masks, size=(10, 100)):
-    """A track: in each frame a mask of the columns [start, stop), or None."""
-    segmentations = []
-    for columns in masks:
-        mask = np.zeros(size, bool)
-        if columns is not None:
-            mask[:, columns[0] : columns[1]] = True
-        segmentations.append(None if columns is None else encode_mask(mask))
-    return segmentations
-
-
-def scene(truths, found, crowds=()):
-    """One clip and class of these tracks (lists as `strip` takes them)."""
-    frames = len(truths[0])
-    ground_truth = {
-        "videos": [{"id": 1, "height": 10, "width": 100, "length": frames}],
-        "categories": [{"id": 1, "name": "fish"}],
-        "annotations": [
-            {"id": number, "video_id": 1, "category_id": 1, "iscrowd": int(number > len(truths)),
-             "segmentations": strip(*track)}
-            for number, track in enumerate([*truths, *crowds], 1)
-        ],
-    }  # fmt: skip
-    results = [
-        {"video_id": 1, "category_id": 1, "score": 0.5, "segmentations": strip(*track)} for track in found
-    ]
-    return ground_truth, results
-
-
 A, B = (0, 10), (20, 30)
 
 
@@ -294,158 +152,6 @@ def test_crowds_are_ignored_by_their_ordinary_iou():
     assert vis_metrics(*scene([[A, A]], twice, [crowd]))["segm"]["AP"] == pytest.approx(1)
     inside = [[(40, 45)] * 2, [A, A]]  # all of it on the crowd, but a small part of the crowd
     assert vis_metrics(*scene([[A, A]], inside, [crowd]))["segm"]["AP"] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    "truths, found, expected",
-    [
-        ([[A] * 10, [B] * 10], [[B] * 10, [A] * 10], (1, 1, 1, 1, 0, 0)),
-        # Halves by two tracks: each match agrees in 5 of 10 frames.
-        ([[A] * 10], [[A] * 5 + [None] * 5, [None] * 5 + [A] * 5], (0.5**0.5, 1, 0.5, 0.5, 1, 0)),
-        # Two objects change their tracks in the middle: 5 of 15 frames agree.
-        (
-            [[A] * 10, [B] * 10],
-            [[A] * 5 + [B] * 5, [B] * 5 + [A] * 5],
-            ((1 / 3) ** 0.5, 1, 1 / 3, 0.5, 2, 0),
-        ),
-        # Lost for 2 of 10 frames: 8 of 10 are found.
-        ([[A] * 10], [[A] * 4 + [None] * 2 + [A] * 4], (0.8, 0.8, 0.8, 16 / 18, 0, 1)),
-        # Not seen for 2 frames: nothing is lost.
-        (
-            [[A] * 4 + [None] * 2 + [A] * 4],
-            [[A] * 4 + [None] * 2 + [A] * 4],
-            (1, 1, 1, 1, 0, 0),
-        ),
-        # IoU 0.6: found at 12 of 19 thresholds.
-        ([[A] * 3], [[(0, 6)] * 3], (12 / 19, 12 / 19, 12 / 19, 1, 0, 0)),
-        ([[A] * 3], [], (0, 0, 0, 0, 0, 0)),
-    ],
-)
-def test_identity_by_hand(truths, found, expected):
-    metrics = identity_metrics(*scene(truths, found))
-    names = IDENTITY_NAMES + COUNTS
-    assert [metrics[name] for name in names] == pytest.approx(list(expected))
-    assert [metrics["per_class"]["fish"][name] for name in names] == pytest.approx(list(expected))
-
-
-def test_a_match_is_kept_while_it_can_be():
-    """A better track beside it takes nothing over, and where the first one is lost, that is one switch."""
-    worse, better = (0, 7), (0, 9)
-    ground_truth, results = scene([[A] * 4], [[worse] * 4, [None] + [better] * 3])
-    assert identity_metrics(ground_truth, results)["switches"] == 0
-    ground_truth, results = scene([[A] * 4], [[worse] * 2 + [None] * 2, [None] + [better] * 3])
-    assert identity_metrics(ground_truth, results)["switches"] == 1
-
-
-def test_identity_leaves_out_what_lies_on_crowds_and_low_scores():
-    truths, crowds = [[A] * 4], [[(40, 80)] * 4]
-    for extra, expected in (((45, 50), 1), ((75, 84), 1), ((77, 84), 0.5), ((90, 95), 0.5)):
-        ground_truth, results = scene(truths, [[A] * 4, [extra] * 4], crowds)
-        assert identity_metrics(ground_truth, results)["DetA"] == pytest.approx(expected)
-        results[1]["score"] = 0.4
-        higher = identity_metrics(ground_truth, results, score_threshold=0.5)
-        assert higher["HOTA"] == 1 and higher["score_threshold"] == 0.5
-
-
-def test_identity_is_a_mean_over_classes_with_ground_truth():
-    ground_truth, results = scene(
-        [[A] * 4, [B] * 4, [A] * 4], [[A] * 4, [B] * 2 + [None] * 2, [A] * 4], [[A] * 4]
-    )
-    ground_truth["categories"] += [
-        {"id": k, "name": name} for k, name in ((2, "cat"), (3, "dog"), (4, "cow"))
-    ]
-    for entry, category in zip(ground_truth["annotations"], (1, 2, 2, 4), strict=True):
-        entry["category_id"] = category
-    for entry, category in zip(results, (1, 2, 3), strict=True):
-        entry["category_id"] = category
-    metrics = identity_metrics(ground_truth, results)
-    assert metrics["per_class"]["fish"]["IDF1"] == 1
-    assert metrics["per_class"]["cat"]["IDF1"] == pytest.approx(4 / 10)
-    assert metrics["IDF1"] == pytest.approx(0.7)
-    for name in ("dog", "cow"):
-        assert metrics["per_class"][name] == {"HOTA": -1, "DetA": -1, "AssA": -1, "IDF1": -1,
-                                              "switches": 0, "fragmentations": 0}  # fmt: skip
-
-
-def pairings(rows, columns):
-    """Every one-to-one pairing of these, as lists of pairs."""
-    if not rows:
-        return [[]]
-    rest = pairings(rows[1:], columns)
-    for column in columns:
-        others = [one for one in columns if one != column]
-        rest = rest + [[(rows[0], column), *more] for more in pairings(rows[1:], others)]
-    return rest
-
-
-def literal_identity(ground_truth, results, category):
-    """HOTA, DetA, AssA, IDF1 of a class by loops: dictionaries of masks, and every pairing tried."""
-    tp, agreement, seen, detected, same = np.zeros(19), np.zeros(19), 0, 0, 0
-    for (_, k), (truths, found) in read(ground_truth, results).items():
-        if k != category:
-            continue
-        g_frames = [[f for f in range(len(g["masks"])) if g["masks"][f].any()] for g in truths]
-        d_frames = [[f for f in range(len(d["masks"])) if d["masks"][f].any()] for d in found]
-        frames = range(len(truths[0]["masks"]) if truths else 0)
-        iou = {
-            (f, g, d): iou_of(truths[g]["masks"][f], found[d]["masks"][f])
-            for f in frames
-            for g in range(len(truths))
-            for d in range(len(found))
-        }
-        seen += sum(map(len, g_frames))
-        detected += sum(map(len, d_frames))
-        soft = dict.fromkeys(((g, d) for g in range(len(truths)) for d in range(len(found))), 0.0)
-        for (f, g, d), value in iou.items():
-            rivals = sum(iou[f, g, other] for other in range(len(found))) - value
-            rivals += sum(iou[f, other, d] for other in range(len(truths)))
-            soft[g, d] += value / rivals if value else 0
-        aligned = {
-            (g, d): value / (len(g_frames[g]) + len(d_frames[d]) - value)
-            for (g, d), value in soft.items()
-            if value
-        }
-        every = pairings(list(range(len(truths))), list(range(len(found))))
-        matches = [dict.fromkeys(soft, 0) for _ in range(19)]
-        for f in frames:
-            best = max(every, key=lambda pairs: sum(aligned.get(p, 0) * iou[f, *p] for p in pairs))  # noqa: B023
-            for a in range(19):
-                for pair in best:
-                    matches[a][pair] += iou[f, *pair] >= (a + 1) * 0.05 - 1e-12
-        for a in range(19):
-            for (g, d), c in matches[a].items():
-                tp[a] += c
-                agreement[a] += c and c * c / (len(g_frames[g]) + len(d_frames[d]) - c)
-        common = {p: sum(iou[f, *p] >= 0.5 for f in frames) for p in soft}
-        same += max(sum(common[p] for p in pairs) for pairs in every)
-    if not seen:
-        return [-1] * 4
-    det = tp / (seen + detected - tp)
-    ass = agreement / np.maximum(tp, 1)
-    return [np.sqrt(det * ass).mean(), det.mean(), ass.mean(), 2 * same / (seen + detected)]
-
-
-def test_identity_parity():
-    """Tracks of random intervals of a line: IoUs that differ, so that no two pairings are as good."""
-    switches = fragmentations = 0
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        tracks = []
-        for number in (rng.integers(1, 4), rng.integers(0, 5)):
-            tracks.append([])
-            for _ in range(number):
-                start, track = int(rng.integers(0, 60)), []
-                for _ in range(6):
-                    start = int(np.clip(start + rng.integers(-15, 16), 0, 60))
-                    track.append(None if rng.random() < 0.2 else (start, start + int(rng.integers(11, 40))))
-                tracks[-1].append(track)
-        ground_truth, results = scene(*tracks)
-        metrics = identity_metrics(ground_truth, results)
-        expected = literal_identity(ground_truth, results, 1)
-        assert [metrics[name] for name in IDENTITY_NAMES] == pytest.approx(expected, abs=1e-9), seed
-        switches += metrics["switches"]
-        fragmentations += metrics["fragmentations"]
-    assert switches > 20 and fragmentations > 10
 
 
 @pytest.fixture
@@ -481,7 +187,7 @@ def test_command(files, capsys):
 
 
 def test_command_needs_files(capsys):
-    assert main(["--task", "vis", "--weights", "w.keras", "--data", "shapes"]) == 2
+    assert main(["--task", "vis", "--weights", "w.keras"]) == 2
     assert "--results and --annotations" in capsys.readouterr().err
 
 

@@ -48,13 +48,13 @@ def align_classes(
     records = dataset.records
     if any(old != new for old, new in index.items()):
         records = [_reindexed(record, index) for record in records]
-    return Dataset(
-        dataset.name,
-        classes,
-        tuple(id_of[name] for name in classes),
-        records,
-        dataset.problems + problems,
-        _frequencies(dataset, classes),
+    return replace(
+        dataset,
+        classes=classes,
+        category_ids=tuple(id_of[name] for name in classes),
+        records=records,
+        problems=dataset.problems + problems,
+        frequencies=_frequencies(dataset, classes),
     )
 
 
@@ -81,13 +81,13 @@ def choose_classes(dataset: Dataset, names: Sequence[str], source: str) -> Datas
     message = f"{count} annotations of other classes left out"
     if len(known) < len(records):
         message += f", and {len(records) - len(known)} pictures of which nothing is known about these"
-    return Dataset(
-        dataset.name,
-        kept,
-        tuple(dataset.category_ids[old] for old in index),
-        known,
-        [*dataset.problems, Problem(source, f"{len(kept)} chosen classes", message)],
-        _frequencies(dataset, kept),
+    return replace(
+        dataset,
+        classes=kept,
+        category_ids=tuple(dataset.category_ids[old] for old in index),
+        records=known,
+        problems=[*dataset.problems, Problem(source, f"{len(kept)} chosen classes", message)],
+        frequencies=_frequencies(dataset, kept),
     )
 
 

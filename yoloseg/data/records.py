@@ -90,7 +90,8 @@ class Problem:
 class Dataset:
     """Records of one split. `category_ids[k]` is the id that the source file uses for class index k, whose
     name is `classes[k]`. frequencies: of federated sets, where every record has `verified`: "r", "c" or "f"
-    (rare, common, frequent) for each class."""
+    (rare, common, frequent) for each class. clip_ids: the file's id of each clip, by the clip's name, where
+    it has one."""
 
     name: str
     classes: tuple[str, ...]
@@ -98,6 +99,7 @@ class Dataset:
     records: list[Record]
     problems: list[Problem] = field(default_factory=list)
     frequencies: tuple[str, ...] = ()
+    clip_ids: dict[str, int] = field(default_factory=dict)
 
     @property
     def federated(self) -> bool:

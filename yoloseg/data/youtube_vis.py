@@ -7,6 +7,7 @@ the annotation becomes the track id.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def youtube_vis_dataset(
     pictures = [frame for frames in clips.values() for frame in frames[::every] if frame.usable]
     if not pictures:
         raise DataError(f"{source}: it lists no frame of a clip")
-    return make_dataset(name or source.stem, source, pictures, categories, problems)
+    dataset = make_dataset(name or source.stem, source, pictures, categories, problems)
+    ids = {frames[0].frame_of[0]: clip_id for clip_id, frames in clips.items()}
+    return replace(dataset, clip_ids=ids)
 
 
 def _clips(entries: list, source: Path, folder: Path, report: Report) -> dict[int, list[Picture]]:

@@ -36,7 +36,8 @@ def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
 def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
     """YouTube-VIS annotations of a set of clips, without `file_names`, and the frames of each of its videos.
 
-    A track is what has one clip, track id and class; ids are numbered from 1. Raises DataError as
+    A track is what has one clip, track id and class; ids are numbered from 1, those of videos are the set's
+    where it has them all. Raises DataError as
     `write_youtube_vis`.
     """
     clips: dict[str, list[Record]] = {}
@@ -44,6 +45,7 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
         if record.frame_of is None:
             raise DataError(f"{dataset.name}: picture id {record.image_id} is no frame of a clip")
         clips.setdefault(record.frame_of[0], []).append(record)
+    own_ids = dataset.clip_ids.keys() >= clips.keys()
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for clip, records in clips.items():
@@ -52,13 +54,14 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
         if any((record.height, record.width) != (height, width) for record in records):
             raise DataError(f"{dataset.name}: frames of clip {clip} differ in size")
         size = {"width": width, "height": height, "length": len(records)}
-        videos.append({"id": len(videos) + 1, "name": clip} | size)
+        video_id = dataset.clip_ids[clip] if own_ids else len(videos) + 1
+        videos.append({"id": video_id, "name": clip} | size)
         for (_, class_index), frames in _tracks(dataset, clip, records).items():
             rles = [None if a is None else _rle(a, height, width) for a in frames]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "video_id": len(videos),
+                    "video_id": video_id,
                     "category_id": dataset.category_ids[class_index],
                     "iscrowd": int(any(a is not None and a.crowd for a in frames)),
                     "width": width,

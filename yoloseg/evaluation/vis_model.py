@@ -64,8 +64,8 @@ def evaluate_tracks(
     known = dict(zip(dataset.classes, dataset.category_ids, strict=True))
     ids = [known.get(name, -1) for name in predictor.classes]
     frames = [
-        (number, frame, record)
-        for number, records in enumerate(clips, 1)
+        (video["id"], frame, record)
+        for video, records in zip(ground_truth["videos"], clips, strict=True)
         for frame, record in enumerate(records)
     ]
     if progress:
