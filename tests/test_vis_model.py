@@ -76,7 +76,7 @@ def test_confused_classes_show_in_the_confusion_matrix(shapes):
 def test_command(shapes, tmp_path, monkeypatch, capsys):
     path = write("youtube-vis", tmp_path)
     content = json.loads((tmp_path / "instances.json").read_text())
-    content["annotations"].pop()  # a track that is never seen: it counts in the file and is nothing to a reader
+    content["annotations"].pop()  # never seen: it counts in the file, not for a reader
     (tmp_path / "instances.json").write_text(json.dumps(content))
     dataset = load_datasets(path, ("val",))["val"]
     monkeypatch.setattr(yoloseg, "load", lambda path: Oracle(dataset))
