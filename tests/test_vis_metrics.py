@@ -154,6 +154,33 @@ def test_crowds_are_ignored_by_their_ordinary_iou():
     assert vis_metrics(*scene([[A, A]], inside, [crowd]))["segm"]["AP"] == pytest.approx(0.5)
 
 
+def test_groups_of_occlusion():
+    """Each group finds its own objects; what finds others is not held against it."""
+    truths = [[A] * 4, [B] * 4, [(50, 60)] * 4]
+    ground_truth, results = scene(truths, [[A] * 4, [(50, 60)] * 4, [(80, 90)] * 4])
+    for entry, levels in zip(
+        ground_truth["annotations"],
+        (["no_occlusion"] * 4, ["slight_occlusion", "severe_occlusion"] * 2, ["severe_occlusion", None] * 2),
+        strict=True,
+    ):
+        entry["occlusion"] = levels
+    results[2]["score"] = 0.1
+    metrics = vis_metrics(ground_truth, results)["segm"]
+    assert metrics["APso"] == pytest.approx(1) and metrics["APho"] == pytest.approx(0.5 + 0.5 / 101, abs=0.01)
+    assert metrics["APmo"] == 0  # its mean is 0.5: of this group, and of the last
+    for levels in (["no_occlusion"] * 3, ["hidden"] * 4, "no"):
+        ground_truth["annotations"][0]["occlusion"] = levels
+        with pytest.raises(DataError, match="'occlusion' must be a list with no_occlusion, slight_occlusion"):
+            vis_metrics(ground_truth, results)
+
+
+def test_nothing_to_find():
+    ground_truth, results = scene([[A] * 2], [[A] * 2])
+    ground_truth["annotations"] = []
+    metrics = vis_metrics(ground_truth, results)["segm"]
+    assert metrics["AP"] == metrics["AR100"] == -1 and metrics["per_class"]["fish"]["instances"] == 0
+
+
 @pytest.fixture
 def files(tmp_path):
     """The flags of the command, and a function that writes its two files."""
@@ -201,7 +228,7 @@ def cut_off(entry):
 
 TRUTH_ERRORS = {
     "no annotations": lambda truth: truth.pop("annotations"),
-    "is it of a part whose ground truth is not published": lambda truth: truth["annotations"].clear(),
+    "is it of a part whose ground truth is not published": lambda truth: truth.update(annotations=None),
     "no list 'videos'": lambda truth: truth.update(videos={}),
     "categories[0] is not an object with a whole": lambda truth: truth["categories"][0].update(id="1"),
     "annotations[1] repeats the id 1": lambda truth: truth["annotations"][1].update(id=1),

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from yoloseg.evaluation.category_tables import names_of
+from yoloseg.evaluation.vis_files import OCCLUSION
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Track:
     id: of an annotation its own, of a detection its place in the results, from 1. score: 1 of an annotation.
     area: what decides the size band, in pixels. masks: for each frame a compressed RLE, None where it is not
     seen. areas: int64 [F], pixels, 0 where it is not seen. boxes: float64 [F, 4], (x0, y0, x1, y1) around the
-    masks.
+    masks. occlusion: of an annotation of OVIS the mean over the frames where it is seen, 0 to 0.75.
     """
 
     id: int
@@ -29,6 +30,7 @@ class Track:
     masks: tuple[dict | None, ...]
     areas: np.ndarray
     boxes: np.ndarray
+    occlusion: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ def _track(
         boxes[:, 2:] += boxes[:, :2]
     counted = [value for value in (areas.tolist() if stated is None else stated) if value]
     area = float(np.mean(counted)) if counted else 0.0
-    return Track(number, score, crowd, area, masks, areas, boxes)
+    levels = entry.get("occlusion") or ()
+    hidden = [OCCLUSION[level] for level, mask in zip(levels, masks, strict=False) if level and mask]
+    occlusion = float(np.mean(hidden)) if hidden else None
+    return Track(number, score, crowd, area, masks, areas, boxes, occlusion)
 
 
 def _rle(segmentation: dict | list | None, height: int, width: int) -> dict | None:

@@ -13,6 +13,7 @@ from yoloseg.data.json_file import read_json
 from yoloseg.errors import DataError, shown
 from yoloseg.evaluation.coco_files import check_segmentation, is_known, is_number, kind_of
 
+OCCLUSION = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}  # OVIS
 _TRUTH_FIELDS = ("video_id", "category_id", "segmentations")
 _RESULT_FIELDS = ("video_id", "category_id", "score", "segmentations")
 _UNPUBLISHED = "is it of a part whose ground truth is not published? Score a part that has annotations"
@@ -40,7 +41,7 @@ def check_vis_ground_truth(ground_truth: Any, source: str) -> None:
     for key in ("videos", "categories"):
         if not isinstance(ground_truth.get(key), list):
             raise DataError(f"{source}: no list '{key}'; is it a YouTube-VIS file?")
-    if not isinstance(ground_truth.get("annotations"), list) or not ground_truth["annotations"]:
+    if not isinstance(ground_truth.get("annotations"), list):
         raise DataError(f"{source}: no annotations; {_UNPUBLISHED}")
     for key in ("videos", "categories", "annotations"):
         _check_ids(ground_truth[key], key, source)
@@ -59,6 +60,13 @@ def check_vis_ground_truth(ground_truth: Any, source: str) -> None:
         if annotation.get("iscrowd", 0) not in (0, 1):
             raise DataError(f"{where}: 'iscrowd' must be 0 or 1, not {shown(annotation['iscrowd'])}")
         _check_areas(annotation, where)
+        levels = annotation.get("occlusion")
+        if levels is not None:
+            whole = isinstance(levels, list) and len(levels) == len(annotation["segmentations"])
+            if not whole or not all(level is None or level in OCCLUSION for level in levels):
+                raise DataError(
+                    f"{where}: 'occlusion' must be a list with {', '.join(OCCLUSION)} or null for each frame"
+                )
 
 
 def check_vis_results(results: Any, ground_truth: dict, source: str) -> None:

@@ -20,6 +20,7 @@ from yoloseg.evaluation.coco_metrics import METRIC_NAMES
 from yoloseg.evaluation.track_iou import Track, Tracks, read_tracks, track_iou
 from yoloseg.evaluation.vis_files import check_vis_ground_truth, check_vis_results
 
+OCCLUDED = {"APso": (0.0, 0.25), "APmo": (0.25, 0.5), "APho": (0.5, 0.75)}  # slightly, moderately, heavily
 _BANDS = [[0, 1e5**2], [0, 128**2], [128**2, 256**2], [256**2, 1e5**2]]  # of a track's area, in pixels
 
 
@@ -33,7 +34,10 @@ def vis_metrics(
 
     M["per_class"] maps a category's name to the same twelve numbers of that category alone and "instances",
     the number of tracks to find (crowds not counted). Names that occur twice are told apart as "name (id)".
-    M["AP_by_IoU"] maps "0.50" to "0.95" to the AP at that IoU, and so it does for each category.
+    M["AP_by_IoU"] maps "0.50" to "0.95" to the AP at that IoU, and so it does for each category. Of a ground
+    truth with the occlusion of its objects (OVIS: Qi et al. 2022, arXiv 2102.01558, section 3) M also has the
+    AP of those that are hidden slightly, moderately and heavily: "APso", "APmo", "APho"; limits belong to
+    both neighbours, objects of other groups are ignored.
 
     `ground_truth`: YouTube-VIS dict, `results`: list of {video_id, category_id, score, segmentations};
     neither is changed. Small tracks are those of at most 128^2 pixels in the mean over the frames where they
@@ -51,6 +55,11 @@ def vis_score(tracks: Tracks) -> dict:
     """The M of `vis_metrics`."""
     tables = [_category_table(tracks, category_id) for category_id in tracks.names]
     metrics = _summarise(tables)
+    if any(track.occlusion is not None for own in tracks.truths.values() for track in own):
+        for name, band in OCCLUDED.items():
+            of_group = [_category_table(tracks, category_id, band) for category_id in tracks.names]
+            precision = joined(of_group)["precision"][..., 0, -1] if of_group else np.zeros(0)
+            metrics[name] = mean_of(precision)
     metrics["AP_by_IoU"] = ap_by_iou(tables)
     metrics["per_class"] = {
         name: _summarise([table])
@@ -61,7 +70,20 @@ def vis_score(tracks: Tracks) -> dict:
 
 
 class _TrackEvaluation(COCOeval):
-    """The official matching of one category, with the IoU of tracks; entries hold theirs as "track"."""
+    """The official matching of one category, with the IoU of tracks; entries hold theirs as "track".
+
+    occluded: true tracks that are hidden more or less than this are ignored.
+    """
+
+    occluded: tuple[float, float] | None = None
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if self.occluded is not None:
+            low, high = self.occluded
+            for entry in (entry for own in self._gts.values() for entry in own):
+                hidden = entry["track"].occlusion
+                entry["ignore"] = entry["ignore"] or hidden is None or not low <= hidden <= high
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray:
         """float64 [detections, truths]; of the detections those that count, by falling score, which is the
@@ -71,7 +93,9 @@ class _TrackEvaluation(COCOeval):
         return track_iou([found[i] for i in order], [entry["track"] for entry in self._gts[imgId, catId]])
 
 
-def _category_table(tracks: Tracks, category_id: int) -> CategoryTable:
+def _category_table(
+    tracks: Tracks, category_id: int, occluded: tuple[float, float] | None = None
+) -> CategoryTable:
     clips = tracks.clips(category_id)
     if not clips:
         return CategoryTable.nothing(len(LIMITS))
@@ -81,6 +105,7 @@ def _category_table(tracks: Tracks, category_id: int) -> CategoryTable:
         found = _coco(clips, category_id, [tracks.found.get(key, ()) for key in keys])
         # "bbox" because the official code would convert masks, which are with the tracks here
         evaluation = _TrackEvaluation(truths, found, "bbox")
+        evaluation.occluded = occluded
         evaluation.params.maxDets = list(LIMITS)
         evaluation.params.areaRng = _BANDS
         evaluation.evaluate()
