@@ -244,6 +244,39 @@ def test_frozen_backbone_from_weights_for_some_seconds(unbroken, data, tmp_path)
     assert len(rows) == settings["epochs"] and np.isfinite(rows[-1]["loss"])
 
 
+def test_frozen_first_then_all(unbroken, data, tmp_path, monkeypatch):
+    """An epoch with the backbone frozen, one with everything: weights and moving statistics do not change by
+    a bit in the first, and do in the second."""
+    seen, compiled = [], run_module.compile_trainer
+
+    def spy(trainer, *args):
+        layers = trainer.yoloseg.network.layers
+        backbone = [layer for layer in layers if layer.name.startswith(("stem", "csp"))]
+        seen.append(([layer.get_weights() for layer in backbone], len(trainer.trainable_variables)))
+        compiled(trainer, *args)
+
+    monkeypatch.setattr(run_module, "compile_trainer", spy)
+    start = unbroken / "best.keras"
+    flags = ["--freeze", "backbone", "--freeze-epochs", "1", "--loaded-rate", "0.5", "--epochs", "2"]
+    out = tmp_path / "run"
+    flags += ["--data", str(data), "--weights", str(start), *FLAGS]
+    assert command.main([*flags, "--out", str(out)]) == 0
+    (first, few), (then, all_of_them) = seen
+    assert few < all_of_them
+    for one, other in zip(first, then, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    layers = yoloseg.load(out / "last.keras").network.layers
+    after = [layer for layer in layers if layer.name.startswith(("stem", "csp"))]
+    changed = [
+        not np.array_equal(old, new)
+        for layer, own in zip(after, then, strict=True)
+        for old, new in zip(own, layer.get_weights(), strict=True)
+    ]
+    assert sum(changed) > 0.9 * len(changed)
+    rates = [row["learning_rate"] for row in table(out)]
+    assert rates[1] < rates[0]  # one schedule over both
+
+
 def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path):
     """In a process of its own, to see all that it prints: one line, no traceback."""
     shutil.copytree(data.parent, tmp_path / "data")

@@ -46,9 +46,19 @@ class TrainConfig:
     repeat_threshold: float = 0.001
     """Share of the pictures below which a class is rare, for --sampling repeat-factor."""
     weights: Path | None = None
-    """A .keras file to start from; layers that fit are loaded, the rest is listed."""
-    freeze: Literal["none", "backbone"] = "none"
-    """Leave these layers and their BatchNorm statistics as they are."""
+    """Weights to start from: a .keras or .weights.h5 file, also of other classes, or Darknet's
+    (yolov4.weights, yolov4.conv.137, csdarknet53-omega; --size l). Layers that fit are loaded, the rest is
+    listed."""
+    until: int | None = None
+    """The last layer of a Darknet file to load, as its cfg counts: 104 for the backbone, 136 for all to
+    P3."""
+    freeze: Literal["none", "backbone"] | None = None
+    """Leave these layers and their BatchNorm statistics as they are. By default none; recipe `paper` with
+    --weights: the backbone for two epochs."""
+    freeze_epochs: int | None = None
+    """Do so in the first epochs only."""
+    loaded_rate: float = 1.0
+    """Factor on the learning rate of the layers that --weights loaded."""
     anchors: Path | None = None
     """Anchors that `yoloseg anchors` wrote; fitted to the training boxes if not given."""
     seed: int = 0
@@ -67,10 +77,16 @@ class TrainConfig:
     def __post_init__(self):
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("give --epochs or --minutes, not both")
-        for name in ("epochs", "minutes", "batch", "accumulate", "patience", "devices"):
+        for name in ("epochs", "minutes", "batch", "accumulate", "patience", "devices", "freeze_epochs"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"--{name} must be above 0, got {value}")
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")
+        if not 0 < self.loaded_rate <= 1:
+            raise UsageError(f"--loaded-rate must lie in 0..1, above 0, got {self.loaded_rate}")
+        if self.weights is None and (self.until is not None or self.loaded_rate != 1):
+            raise UsageError("--until and --loaded-rate are for --weights")
+        if self.freeze_epochs is not None and self.freeze != "backbone":
+            raise UsageError("--freeze-epochs needs --freeze backbone")
         if not 0 < self.repeat_threshold <= 1:
             raise UsageError(f"--repeat-threshold must lie in 0..1, got {self.repeat_threshold}")
         if self.seed < 0 or self.workers < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import keras
@@ -18,26 +19,67 @@ BY_ADAM = ("stem", "_boxes", "_objectness", "_classes", "_logits", "mask_b_dense
 
 @keras.saving.register_keras_serializable(package="yoloseg")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to `peak` over `warmup` steps, then a half cosine to `final_rate` x peak at `steps`."""
+    """Linear from 0 to `peak` over `warmup` steps, then a half cosine to `final_rate` x peak at `steps`.
 
-    def __init__(self, peak: float, warmup: int, steps: int, final_rate: float):
+    start: steps that were done before its optimiser began to count.
+    """
+
+    def __init__(self, peak: float, warmup: int, steps: int, final_rate: float, start: int = 0):
         self.peak, self.warmup, self.steps, self.final_rate = peak, warmup, steps, final_rate
+        self.start = start
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
+        step = ops.cast(step, "float32") + self.start
         rise = (step + 1.0) / max(self.warmup, 1)
         done = ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
         fall = self.final_rate + (1.0 - self.final_rate) * 0.5 * (1.0 + ops.cos(math.pi * done))
         return self.peak * ops.where(step < self.warmup, rise, fall)
 
     def get_config(self):
-        return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps, "final_rate": self.final_rate}
+        names = ("peak", "warmup", "steps", "final_rate", "start")
+        return {name: getattr(self, name) for name in names}
 
 
-def build_optimizer(recipe: Recipe, trainer, steps: int, accumulate: int = 1) -> keras.optimizers.Optimizer:
+class LayerRates:
+    """For optimisers: `rate_factors`, path of a variable -> factor on its learning rate, set before
+    `build`."""
+
+    rate_factors: dict[str, float] = {}
+
+    def build(self, variables):
+        self.factors = [self.rate_factors.get(variable.path, 1.0) for variable in variables]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self.factors[self._get_variable_index(variable)]
+        rate = learning_rate if factor == 1.0 else learning_rate * factor
+        super().update_step(gradient, variable, rate)
+
+
+class LayerSGD(LayerRates, keras.optimizers.SGD):
+    """Keras' SGD with a rate for each layer."""
+
+
+class LayerAdamW(LayerRates, keras.optimizers.AdamW):
+    """Keras' AdamW with a rate for each layer."""
+
+
+class LayerMuon(LayerRates, Muon):
+    """Muon with a rate for each layer."""
+
+
+def build_optimizer(
+    recipe: Recipe,
+    trainer,
+    steps: int,
+    accumulate: int = 1,
+    start: int = 0,
+    rate_factors: Mapping[str, float] | None = None,
+) -> keras.optimizers.Optimizer:
     """Optimizer for `steps` batches, with EMA weights whose memory is about a twentieth of the run.
 
-    accumulate: batches whose mean gradient makes one update; rate and warm-up go by batches.
+    accumulate: batches whose mean gradient makes one update; rate and warm-up go by batches. start: batches
+    of the run that another optimizer did before. rate_factors: on the rate of some variables, by path.
 
     "sgdw" is tensorflow-addons' SGDW: momentum 0.9, decay subtracted as wd x w, each gradient clipped by its
     own norm.
@@ -46,7 +88,8 @@ def build_optimizer(recipe: Recipe, trainer, steps: int, accumulate: int = 1) ->
     """
     rate = recipe.learning_rate
     if recipe.cosine:
-        rate = WarmupCosine(rate, min(recipe.warmup_steps, max(steps // 5, 1)), steps, recipe.final_rate)
+        warmup = min(recipe.warmup_steps, max(steps // 5, 1))
+        rate = WarmupCosine(rate, warmup, steps, recipe.final_rate, start)
     updates = max(steps // accumulate, 1)
     ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / updates))}
     if accumulate > 1:
@@ -54,18 +97,19 @@ def build_optimizer(recipe: Recipe, trainer, steps: int, accumulate: int = 1) ->
     if recipe.optimizer == "sgdw":
         decay = recipe.weight_decay / recipe.learning_rate
         clip = {"clipnorm": recipe.clipnorm}
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, **clip, **ema)
+        optimizer = LayerSGD(rate, momentum=0.9, weight_decay=decay, **clip, **ema)
         exempt = [trainer.balance.w]
     else:
-        made = {"adamw": keras.optimizers.AdamW, "muon": partial(Muon, adam_names=BY_ADAM)}[recipe.optimizer]
+        made = {"adamw": LayerAdamW, "muon": partial(LayerMuon, adam_names=BY_ADAM)}[recipe.optimizer]
         clip = {"global_clipnorm": recipe.clipnorm}
         optimizer = made(rate, weight_decay=recipe.weight_decay, **clip, **ema)
         exempt = [w for w in trainer.trainable_variables if len(w.shape) < 2 or w is trainer.balance.w]
     optimizer.exclude_from_weight_decay(var_list=exempt)
+    optimizer.rate_factors = dict(rate_factors or {})
     return optimizer
 
 
-def compile_trainer(trainer, recipe: Recipe, steps: int, accumulate: int = 1) -> None:
+def compile_trainer(trainer, recipe: Recipe, steps: int, accumulate: int = 1, start: int = 0) -> None:
     """XLA only on JAX: on TensorFlow's CPU the plain graph was measured faster."""
-    optimizer = build_optimizer(recipe, trainer, steps, accumulate)
+    optimizer = build_optimizer(recipe, trainer, steps, accumulate, start, trainer.rate_factors)
     trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")

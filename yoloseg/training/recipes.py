@@ -37,6 +37,8 @@ class Recipe:
         each size is a graph of its own on TensorFlow, a minute to trace and a gigabyte for `n`.
     short: a training of fewer epochs has one stage and flips alone: another graph would cost more to trace
         than it saves, and six epochs with augmentation measured worse (train/ablations.md).
+    frozen_epochs: first epochs in which the backbone is frozen, where a training starts from weights and
+        nothing else is asked for.
     balance: which balancing weights are learned, see `LossBalance`.
     """
 
@@ -70,6 +72,7 @@ class Recipe:
     stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     multi_scale: tuple[float, ...] = (1.0,)
     short: int = 10
+    frozen_epochs: int = 0
     balance: Literal["each", "loss", "fixed"] = "each"
 
 
@@ -100,6 +103,7 @@ PAPER = Recipe(
     batch=8,
     nms_iou=0.3,
     max_detections=50,
+    frozen_epochs=2,
 )
 
 # The batch matters most: six epochs of 700 photographs at 256 x 256 (one seed each, by a script that was not

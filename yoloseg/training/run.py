@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -39,9 +40,9 @@ from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.planning import duration, evaluated_every
 from yoloseg.training.recipes import RECIPES, Recipe
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
-from yoloseg.training.stages import Stage, stages
+from yoloseg.training.stages import Stage, frozen_first, stages
 from yoloseg.training.trainer import Trainer
-from yoloseg.training.transfer import freeze_backbone, transfer_weights
+from yoloseg.training.transfer import freeze_backbone, start_from
 
 PICTURES = (
     ("curves.png", "Losses, balancing weights, learning rate and validation AP over the epochs."),
@@ -82,22 +83,35 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
             raise DataError(f"{config.data}: {name} has no annotated object; there is nothing to {name}")
     with shared_by(config.devices, batch):
         keras.utils.set_random_seed(config.seed)
-        model, anchors = build_model(config, recipe, datasets["train"], console)
+        model, anchors, loaded = build_model(config, recipe, datasets["train"], console)
+        frozen = frozen_epochs(config, recipe)
+        if frozen:
+            console.print(f"frozen: {freeze_backbone(model)} layers of the backbone")
         loader = build_loader(config, recipe, batch, datasets["train"])
         trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
+        trainer.rate_factors.update(rate_factors(model, loaded, config.loaded_rate))
         if not config.resume:
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         set_augmentation(loader, recipe, progress.epochs)
         parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
+        parts = frozen_first(parts, min(frozen, progress.epochs))
         if not config.resume:
             write_config(folder, config, recipe, batch, anchors, progress, parts, loader)
             draw_data(folder, datasets, loader, model)
-        compile_trainer(trainer, recipe, progress.epochs * progress.steps_per_epoch, config.accumulate)
+
+        def prepare(part: Stage) -> None:
+            """For the stages from this one on: what is frozen takes another optimizer."""
+            freeze_backbone(model, part.frozen)
+            done = 0 if part.frozen else min(frozen, progress.epochs)  # epochs by the optimizer before
+            steps = progress.steps_per_epoch
+            compile_trainer(trainer, recipe, progress.epochs * steps, config.accumulate, int(done) * steps)
+
+        prepare(next(part for part in parts if part.last > progress.epoch))
         if config.resume:
             checkpoint.load_state(folder, trainer, progress)
             console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        fit(trainer, loader, datasets["val"], folder, progress, parts, config.patience)
+        fit(trainer, loader, datasets["val"], folder, progress, parts, prepare, config.patience)
     finish(folder, datasets["val"], console)
     return folder
 
@@ -117,14 +131,29 @@ def run_folder(config: TrainConfig) -> Path:
     return folder
 
 
+def frozen_epochs(config: TrainConfig, recipe: Recipe) -> float:
+    """How many first epochs have the backbone frozen; infinity for all."""
+    if config.freeze == "backbone":
+        return config.freeze_epochs or math.inf
+    return recipe.frozen_epochs if config.weights and config.freeze is None else 0
+
+
+def rate_factors(model: YoloSeg, loaded: Sequence[str], factor: float) -> dict[str, float]:
+    """Factors on the learning rate of the variables of these layers, by path; none where it is 1."""
+    if factor == 1:
+        return {}
+    layers = [*model.network.layers, *model.mask_subnet.layers]
+    return {v.path: factor for layer in layers if layer.name in loaded for v in layer.trainable_variables}
+
+
 def build_model(
     config: TrainConfig, recipe: Recipe, dataset: Dataset, console: Console
-) -> tuple[YoloSeg, Anchors | None]:
-    """A network for the data: fresh, or started from --weights.
+) -> tuple[YoloSeg, Anchors | None, tuple[str, ...]]:
+    """A network for the data: fresh, or started from --weights; its anchors, and the layers that were loaded.
 
-    Anchors are those of --anchors, else of the weights (then None is returned for them), else fitted.
+    Anchors are those of --anchors, else of a .keras file (then None is returned for them), else fitted.
     """
-    start = load_model(config.weights) if config.weights else None
+    start = load_model(config.weights) if config.weights and config.weights.suffix == ".keras" else None
     if start is not None and start.size != config.size:
         raise UsageError(f"{config.weights} is of size {start.size}; give --size {start.size}")
     anchors = None
@@ -161,11 +190,12 @@ def build_model(
         classes_per_anchor=classes_per_anchor,
         nms_iou=recipe.nms_iou,
     )
-    if start is not None:
-        console.print(str(transfer_weights(start, model)), markup=False)
-    if config.freeze == "backbone":
-        console.print(f"frozen: {freeze_backbone(model)} layers of the backbone")
-    return model, anchors
+    loaded: tuple[str, ...] = ()
+    if config.weights is not None:
+        transfer = start_from(start or config.weights, model, config.until)
+        console.print(str(transfer), markup=False)
+        loaded = transfer.loaded
+    return model, anchors, loaded
 
 
 def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
@@ -210,9 +240,11 @@ def fit(
     folder: Path,
     progress: checkpoint.Progress,
     parts: list[Stage],
+    prepare: Callable[[Stage], None],
     patience: int | None = None,
 ) -> None:
-    """Keras' fit, once a stage, with our callbacks before Keras' own loggers."""
+    """Keras' fit, once a stage, with our callbacks before Keras' own loggers. prepare: called with a stage
+    where what is frozen changes."""
     with alone():
         averaged = float32_copy(trainer.yoloseg)
         detector = Detector(averaged)
@@ -230,9 +262,14 @@ def fit(
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
     functions = {}  # by size: pictures of another size are another graph
+    frozen = None
     for stage in parts:
         if stage.last <= progress.epoch:
             continue
+        if frozen not in (None, stage.frozen):
+            prepare(stage)
+            functions.clear()
+        frozen = stage.frozen
         loader.output_size = stage.imgsz
         trainer.train_function = functions.get(stage.imgsz)
         with loader.data_errors():

@@ -1,9 +1,10 @@
-"""The input's size over a training: it may begin on smaller pictures, which cost less, and vary by epoch."""
+"""The input's size over a training: it may begin on smaller pictures, which cost less, and vary by epoch; and
+whether the backbone is frozen."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,11 +18,12 @@ FIXED = 0.23
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs first..last - 1 are trained at imgsz (height, width)."""
+    """Epochs first..last - 1 are trained at imgsz (height, width), with the backbone frozen or not."""
 
     first: int
     last: int
     imgsz: tuple[int, int]
+    frozen: bool = False
 
 
 def scaled(imgsz: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -52,6 +54,18 @@ def stages(recipe: Recipe, epochs: int, imgsz: tuple[int, int], seed: int = 0) -
             found[-1] = Stage(found[-1].first, epoch + 1, size)
         else:
             found.append(Stage(epoch, epoch + 1, size))
+    return found
+
+
+def frozen_first(parts: list[Stage], epochs: int) -> list[Stage]:
+    """The stages with the backbone frozen in the first so many epochs; the one where they end is divided."""
+    found = []
+    for part in parts:
+        end = min(max(epochs, part.first), part.last)
+        if end > part.first:
+            found.append(replace(part, last=end, frozen=True))
+        if end < part.last:
+            found.append(replace(part, first=end))
     return found
 
 

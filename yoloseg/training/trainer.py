@@ -35,13 +35,15 @@ class Trainer(keras.Model):
     exhaustive float32 [B, K], see `class_loss`.
 
     class_counts: objects of each class in the training set, for the recipe's logit adjustment; all alike if
-    not given.
+    not given. rate_factors: path of a variable -> factor on its learning rate, for the optimizers of
+    `yoloseg.training.optimizers`.
     """
 
     def __init__(self, model: YoloSeg, recipe: Recipe, seed: int = 0, class_counts=None):
         super().__init__(name="trainer", autocast=False)  # boxes stay float32 in mixed precision
         self.yoloseg = model
         self.recipe = recipe
+        self.rate_factors: dict[str, float] = {}
         counts = np.ones(len(model.classes)) if class_counts is None else class_counts
         self.class_shift = class_shift(counts, recipe.logit_adjustment)
         self.balance = LossBalance(LEVELS, LOSSES, recipe.gains, recipe.balance, name="balance")
