@@ -79,8 +79,8 @@ def test_dark_letters_on_light_colours_and_light_ones_on_dark():
         drawn = draw_instances(
             picture(300, 300), np.array([[50.0, 100, 250, 250]]), np.array([class_id]), ["MMMM"]
         )
-        assert (drawn == 0).all(axis=-1).any() == dark_ink
-        assert (drawn == 255).all(axis=-1).any() != dark_ink
+        assert (drawn < 30).all(axis=-1).any() == dark_ink  # OpenCV 4 smooths what 5 writes in black
+        assert (drawn > 225).all(axis=-1).any() != dark_ink
 
 
 def test_labels_never_hide_a_crowd():
