@@ -97,6 +97,35 @@ def test_other_orders_of_classes(tmp_path):
     assert aligned.records[0].exhaustive == {0, 2}
 
 
+def test_a_class_that_only_one_split_knows(tmp_path):
+    """It was looked for, and is of no use: what is known of it goes, whatever its place."""
+    dataset = load(write("lvis", tmp_path))
+    aligned = align_classes(dataset, ("cat", "dog"))
+    assert [record.verified.absent for record in aligned.records] == [frozenset(), frozenset()]
+    assert aligned.records[0].verified.partly == {0}
+    coco_ground_truth(aligned)
+
+
+def test_sets_of_both_kinds_are_not_mixed(tmp_path):
+    from yoloseg.data.split import merged
+
+    (tmp_path / "yolo").mkdir()
+    lvis = choose_classes(load(write("lvis", tmp_path)), ["cat", "dog"], "set")
+    plain = load(write("yolo", tmp_path / "yolo"))
+    for pair in ((lvis, plain), (plain, lvis)):
+        with pytest.raises(DataError, match="some splits say which classes"):
+            merged(pair, "all")
+    assert len(merged((lvis, lvis), "all")) == 4
+
+
+def test_other_formats_say_what_they_lose(tmp_path):
+    from yoloseg.data.convert import write_datasets
+
+    dataset = load(write("lvis", tmp_path))
+    _, lost = write_datasets({"train": dataset}, "yolo", tmp_path / "out")
+    assert any("which classes were looked for" in problem.message for problem in lost)
+
+
 def test_it_is_written_as_it_was_read(tmp_path):
     (tmp_path / "in").mkdir()
     dataset = load(write("lvis", tmp_path / "in"))

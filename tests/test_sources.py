@@ -52,7 +52,7 @@ class FakeCapture:
 def test_one_picture(tmp_path):
     path = write_picture(tmp_path / "red.png")
     for source in (path, str(path)):
-        ((name, image, index, time),) = open_source(source)
+        ((name, image, index, time, _),) = open_source(source)
         assert (name, index, time) == (str(path), None, None)
         assert image.shape == (20, 30, 3) and image.dtype == np.uint8 and (image == RED).all()
 

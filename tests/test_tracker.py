@@ -66,6 +66,16 @@ def test_a_lost_object_is_looked_for_where_it_should_be():
     assert followed(frames, TrackerConfig(motion=False))[-1] == [2]
 
 
+def test_missing_frames_count():
+    """Frames 8 to 13 are not given at all: the object has moved on by as much."""
+    tracker = Tracker()
+    for number in [*range(8), *range(14, 18)]:
+        ids = tracker.update(detections((10 + 8 * number, 40, 20, 0)), number)
+        assert ids.tolist() == [1]
+    with pytest.raises(ValueError, match="frame 17 comes after frame 17"):
+        tracker.update(detections(), 17)
+
+
 def test_doubtful_detections():
     """Two detections of one object's place: which goes on is doubtful."""
     frames = [detections((50, 40, 30, 0)), detections((46, 40, 30, 0), (54, 40, 30, 0))]
@@ -142,6 +152,6 @@ def test_true_masks_of_the_built_in_clips():
 
 
 def test_numbers_that_make_no_sense():
-    for wrong in ({"gating": 0.0}, {"margin": -0.1}, {"memory": -1}, {"new_score": 1.5}):
+    for wrong in ({"gating": 0.0}, {"margin": -0.1}, {"memory": -1}, {"new_score": 1.5}, {"doubtful": "x"}):
         with pytest.raises(UsageError):
             TrackerConfig(**wrong)

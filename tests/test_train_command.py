@@ -253,6 +253,8 @@ def test_frozen_first_then_all(unbroken, data, tmp_path, monkeypatch):
         layers = trainer.yoloseg.network.layers
         backbone = [layer for layer in layers if layer.name.startswith(("stem", "csp"))]
         seen.append(([layer.get_weights() for layer in backbone], len(trainer.trainable_variables)))
+        assert set(trainer.rate_factors.values()) == {0.5}
+        assert any("csp" in path for path in trainer.rate_factors), "also what is frozen now is slow later"
         compiled(trainer, *args)
 
     monkeypatch.setattr(run_module, "compile_trainer", spy)

@@ -168,7 +168,7 @@ def test_groups_of_occlusion():
     metrics = vis_metrics(ground_truth, results)["segm"]
     assert metrics["APso"] == pytest.approx(1) and metrics["APho"] == pytest.approx(0.5 + 0.5 / 101, abs=0.01)
     assert metrics["APmo"] == 0  # its mean is 0.5: of this group, and of the last
-    for levels in (["no_occlusion"] * 3, ["hidden"] * 4, "no"):
+    for levels in (["no_occlusion"] * 3, ["hidden"] * 4, "no", [["slight_occlusion"]] * 4):
         ground_truth["annotations"][0]["occlusion"] = levels
         with pytest.raises(DataError, match="'occlusion' must be a list with no_occlusion, slight_occlusion"):
             vis_metrics(ground_truth, results)
@@ -227,6 +227,7 @@ def cut_off(entry):
 
 
 TRUTH_ERRORS = {
+    "videos[0] (id 1) has neither a 'length'": lambda truth: truth["videos"][0].update(length=0),
     "no annotations": lambda truth: truth.pop("annotations"),
     "is it of a part whose ground truth is not published": lambda truth: truth.update(annotations=None),
     "no list 'videos'": lambda truth: truth.update(videos={}),

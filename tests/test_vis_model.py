@@ -19,7 +19,6 @@ from yoloseg.inference.predictor import Predictor
 from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.modeling.roi_align import roi_align
-from yoloseg.tracking import TrackerConfig
 
 
 class Oracle:
@@ -127,4 +126,3 @@ def test_embeddings_are_weighted_means_of_the_maps():
     assert detector.embeddings(found, 0, masks[:0]).shape == (0, vectors.shape[1])
     result = Predictor(model, score_threshold=0.0, max_detections=5, embeddings=True).predict_image(image[0])
     assert result.embeddings.shape == (len(result), vectors.shape[1])
-    assert TrackerConfig(reid=True).reid

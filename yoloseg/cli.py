@@ -12,7 +12,7 @@ from yoloseg.errors import YolosegError
 
 COMMANDS = {
     "train": "train a network on the built-in shapes or on your own annotated pictures",
-    "evaluate": "COCO box and mask AP of a weights file, or of a results file",
+    "evaluate": "box and mask AP of a weights file or of results, by COCO, LVIS or YouTube-VIS",
     "predict": "draw the instances found in pictures, videos or a camera's stream",
     "track": "follow instances through a video or a camera's stream",
     "export": "write one SavedModel, LiteRT or ONNX file that holds everything",

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from yoloseg.inference.sources import Source
 
 WRITTEN_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-FPS_UNKNOWN = 25.0
 PROGRESS_FRAMES = 100
 LISTED = 20
 
@@ -67,7 +66,7 @@ def predict(options: Options) -> None:
     from yoloseg.files import write_json
     from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
-    from yoloseg.inference.sources import open_source
+    from yoloseg.inference.sources import FPS_UNKNOWN, open_source
     from yoloseg.inference.video import video_writer
 
     source = open_source(options.source)
@@ -147,7 +146,7 @@ def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -
 
     model = load_model(options.weights)
     maps_of = FeatureMaps(model)
-    for name, image, frame, _ in source:
+    for name, image, frame, *_ in source:
         if frame is not None:
             raise UsageError(f"{name}: --features draws pictures, not videos; save a frame as a picture")
         save_picture(targets[name], draw_features(image, maps_of(image), model.imgsz))
@@ -168,7 +167,7 @@ def _timed_results(source: Source, predictor: Predictor, seconds: list[float]) -
         print("Ctrl-C ends the recording")
         handler = signal.signal(signal.SIGINT, stop)
     try:
-        for name, image, index, _ in source:
+        for name, image, index, *_ in source:
             start = time.perf_counter()
             result = predictor.predict_image(image, path=name, frame=index)
             seconds.append(time.perf_counter() - start)

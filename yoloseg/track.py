@@ -81,14 +81,24 @@ def follow(options: Options) -> None:
     if options.out.suffix != ".mp4":
         raise UsageError(f"--out {options.out}: name an .mp4 file")
     source = open_source(options.source)
+    if source.kind == "mixed" and len(source.items) == 1:  # a pattern that only one video fits
+        source = source.items[0]
     if source.kind == "mixed":
         raise UsageError(f"{options.source}: several videos; track them one by one")
     if any(options.out.resolve() == Path(name).resolve() for name in source.names):
         raise UsageError(f"--out {options.out} would overwrite the source")
-    check_writable(options.out)
+    written = [options.out]
+    if options.save_json:
+        written += [options.out.with_suffix(suffix) for suffix in (".json", ".times.json")]
+    for path in written:
+        check_writable(path)
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder")
     if options.threads is not None and options.threads < 1:
         raise UsageError(f"--threads {options.threads}: at least 1")
     given = {} if options.threads is None else {"threads": options.threads}
+    if given and options.weights.suffix not in (".tflite", ".onnx"):
+        raise UsageError(f"--threads is for .tflite and .onnx files, not for {options.weights}")
     predictor = Predictor(
         load(options.weights, **given),
         score_threshold=options.conf,
@@ -107,26 +117,26 @@ def follow(options: Options) -> None:
     follower = Follower(predictor, config)
     print(f"score threshold {predictor.score_threshold:.3g}")
     log = _Log(source)
-    with ExitStack() as stack:
-        results = stack.enter_context(VisResults(range(1, len(predictor.classes) + 1)))
+    with VisResults(range(1, len(predictor.classes) + 1)) as results, ExitStack() as stack:
         stopped = stack.enter_context(interrupted())
         video = stack.enter_context(TimedVideo(options.out, source.fps.get(source.names[0])))
         drawing = stack.enter_context(Background(lambda tracks: video.write(tracks.draw(), tracks.time)))
-        frames = stack.enter_context(ReadAhead(source))
-        for name, image, index, seconds in frames:
+        frames = stack.enter_context(ReadAhead(source, lambda: bool(stopped)))
+        for name, image, index, seconds, position in frames:
             started = time.perf_counter()
-            tracks = follower(image, name, index, seconds)
+            tracks = follower(image, name, index, seconds, position)
             log.add(tracks, time.perf_counter() - started)
             drawing.put(tracks)
             if options.save_json:
                 results.add(1, tracks.frame, tracks)
-            if stopped:
-                break
         source.dropped = frames.dropped
         if not log.times:
             raise DataError(f"{options.source}: not one frame could be read")
+        stack.close()  # the video is whole before anything else is written
         log.finish(options, follower, bool(stopped))
         if options.save_json:
+            if source.kind == "pictures" and not stopped:
+                results.end(1, len(source.names))
             results.save(options.out.with_suffix(".json"))
             write_json(options.out.with_suffix(".times.json"), log.stamps())
             print(f"tracks: {options.out.with_suffix('.json')}")

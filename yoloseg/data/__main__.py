@@ -25,7 +25,7 @@ class Check:
     most: int = 20
     """Problems that are printed of each file."""
     skip_pictures: bool = False
-    """Do not look for pictures that stand there twice or in two splits."""
+    """Do not look at pixels: for pictures that stand there twice or in two splits, or are damaged inside."""
 
 
 @dataclass

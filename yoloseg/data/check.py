@@ -70,11 +70,12 @@ def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
 
 
 def _drop_unreadable(found: Findings, split: str, thumbs: dict[str, np.ndarray]) -> None:
-    """Takes pictures out whose header and end are there but whose pixels are damaged: training would end."""
+    """Takes pictures out whose header and end are there but whose pixels cannot be decoded: training would
+    end. What a decoder makes something of, as of most damaged JPEG, is no error to it either."""
     dataset, kept = found.datasets[split], []
     for index, record in enumerate(dataset.records):
         try:
-            if not thumbs[split][index].any():
+            if not thumbs[split][index].any() or not _plain_suffix(record):
                 record.read_image()
         except DataError as error:
             found.refused(split, error)
@@ -83,6 +84,12 @@ def _drop_unreadable(found: Findings, split: str, thumbs: dict[str, np.ndarray])
     if len(kept) < len(dataset):
         found.datasets[split] = replace(dataset, records=[dataset.records[index] for index in kept])
         thumbs[split] = thumbs[split][kept]
+
+
+def _plain_suffix(record: Record) -> bool:
+    """Whether thumbnails are made by the decoder that training reads the picture with."""
+    source = record.source
+    return not isinstance(source, Path) or source.suffix.lower() in (".jpg", ".jpeg", ".png")
 
 
 def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:

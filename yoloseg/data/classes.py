@@ -46,7 +46,7 @@ def align_classes(
             problems.append(Problem(source, f"class {name!r}", "not in this file"))
     index = {old: classes.index(name) for old, name in enumerate(dataset.classes) if name in classes}
     records = dataset.records
-    if any(old != new for old, new in index.items()):
+    if len(index) < len(dataset.classes) or any(old != new for old, new in index.items()):
         records = [_reindexed(record, index) for record in records]
     return replace(
         dataset,

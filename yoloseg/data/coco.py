@@ -1,8 +1,8 @@
 """COCO instance annotations (one JSON file and a folder of pictures) -> Dataset, read and checked once.
 
 What is wrong but can be left out is left out and listed in `dataset.problems`; what cannot is a DataError.
-Nothing is left to be found in the middle of an epoch, except pixels damaged in the middle of a picture file,
-which `yoloseg data check` finds.
+Nothing is left to be found in the middle of an epoch, except pixels damaged in the middle of a picture file:
+those that cannot be decoded `yoloseg data check` finds.
 """
 
 from __future__ import annotations

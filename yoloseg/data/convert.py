@@ -35,9 +35,15 @@ def write_datasets(
 
 
 def _write(datasets: dict[str, Dataset], to: Target, folder: Path) -> tuple[Path, list[Problem]]:
+    lost = [
+        Problem(dataset.name, "every picture", f"which classes were looked for in it has no place in {to}")
+        for dataset in datasets.values()
+        if dataset.federated and to != "coco"
+    ]
     if to == "yolo":
-        return write_yolo(datasets, folder)
-    content, lost = {}, []
+        path, problems = write_yolo(datasets, folder)
+        return path, lost + problems
+    content = {}
     for split, dataset in datasets.items():
         if to == "labelme":
             lost += write_labelme(dataset, folder / split)

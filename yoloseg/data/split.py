@@ -101,7 +101,15 @@ def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
 
 
 def merged(datasets: Sequence[Dataset], name: str) -> Dataset:
-    """One data set, of that name, of several with the same classes; pictures are numbered anew."""
+    """One data set, of that name, of several with the same classes; pictures are numbered anew. Raises
+    DataError where some are federated and others not."""
+    if len({dataset.federated for dataset in datasets}) > 1:
+        raise DataError(f"{name}: some splits say which classes pictures do not show (LVIS), others do not")
+    clip_ids: dict[str, int] = {}
+    for dataset in datasets:
+        clip_ids |= dataset.clip_ids
+    if len(set(clip_ids.values())) < len(clip_ids):
+        clip_ids = {}  # ids that stand for other clips in another file
     records, number = [], 0
     for dataset in datasets:
         for record in dataset.records:
@@ -109,4 +117,4 @@ def merged(datasets: Sequence[Dataset], name: str) -> Dataset:
             annotations = tuple(replace(a, annotation_id=None) for a in record.annotations)
             records.append(replace(record, image_id=number, annotations=annotations))
     problems = [problem for dataset in datasets for problem in dataset.problems]
-    return replace(datasets[0], name=name, records=records, problems=problems)
+    return replace(datasets[0], name=name, records=records, problems=problems, clip_ids=clip_ids)

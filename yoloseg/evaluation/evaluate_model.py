@@ -96,7 +96,7 @@ def evaluate_in_detail(
     if dataset.federated:
         scorer, known = lvis_score, verified(ground_truth)
         results = [one for one in results if one["category_id"] in known[one["image_id"]]]
-    scores = scorer(ground_truth, results, dataset.name)
+    scores = scorer(ground_truth, found.results, dataset.name)
     best = best_f1(scores.matches("segm"))
     metrics = {
         **scores.metrics,

@@ -63,7 +63,8 @@ def check_vis_ground_truth(ground_truth: Any, source: str) -> None:
         levels = annotation.get("occlusion")
         if levels is not None:
             whole = isinstance(levels, list) and len(levels) == len(annotation["segmentations"])
-            if not whole or not all(level is None or level in OCCLUSION for level in levels):
+            named = whole and all(level is None or isinstance(level, str) for level in levels)
+            if not named or not all(level is None or level in OCCLUSION for level in levels):
                 raise DataError(
                     f"{where}: 'occlusion' must be a list with {', '.join(OCCLUSION)} or null for each frame"
                 )
@@ -158,5 +159,5 @@ def _frames(entry: dict) -> list:
 def _length(video: dict) -> int | None:
     """Frames of the clip, None where it does not say."""
     if type(video.get("length")) is int:
-        return video["length"]
-    return len(video["file_names"]) if isinstance(video.get("file_names"), list) else None
+        return max(video["length"], 0) or None
+    return len(video["file_names"]) or None if isinstance(video.get("file_names"), list) else None

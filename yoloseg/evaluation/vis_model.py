@@ -62,7 +62,7 @@ def evaluate_tracks(
         raise DataError(f"{dataset.name}: no frames to evaluate on")
     ground_truth, clips = vis_document(dataset)
     known = dict(zip(dataset.classes, dataset.category_ids, strict=True))
-    ids = [known.get(name, -1) for name in predictor.classes]
+    ids = [known.get(name) for name in predictor.classes]
     frames = [
         (video["id"], frame, record)
         for video, records in zip(ground_truth["videos"], clips, strict=True)
@@ -75,7 +75,7 @@ def evaluate_tracks(
         for number, frame, record in frames:
             tracks = follower(record.read_image(), f"clip {number}", frame, None)
             collected.add(number, frame, tracks)
-        results = [entry for entry in collected if entry["category_id"] >= 0]
+        results = [entry for entry in collected if entry["category_id"] is not None]
     tracks = read_tracks(ground_truth, results)
     metrics = {"segm": vis_score(tracks), "identity": identity_score(tracks)}
     metrics |= {"clips": len(clips), "frames": sum(map(len, clips))}

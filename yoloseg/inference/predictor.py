@@ -60,7 +60,7 @@ class Predictor:
         later.
         """
         opened = source if isinstance(source, Source) else open_source(source)
-        return (self.predict_image(image, path=name, frame=index) for name, image, index, _ in opened)
+        return (self.predict_image(image, path=name, frame=index) for name, image, index, *_ in opened)
 
     def predict_image(
         self, image: np.ndarray, path: str | Path | None = None, frame: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +18,21 @@ from yoloseg.errors import DataError, UsageError
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
+FPS_UNKNOWN = 25.0
 LONGEST_GAP = 30  # unreadable frames in a row after which a video is taken to have ended
 
 
 class Frame(NamedTuple):
     """name: the file (or `array0`, `camera0`, a stream's address); image: uint8 [H, W, 3] RGB;
     index: the number of the frame in its video, from 0, or None for a picture of its own; time: seconds from
-    the start of its video, as its time stamp says, or None."""
+    the start of its video, rising, or None; of a camera by the clock. position: of a picture, its place among
+    the source's names, counting those that cannot be read."""
 
     name: str
     image: np.ndarray
     index: int | None
     time: float | None = None
+    position: int = 0
 
 
 @dataclass
@@ -51,12 +55,12 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         self.skipped.clear()
         alone = len(self.items) == 1
-        for name, item in zip(self.names, self.items, strict=True):
+        for position, (name, item) in enumerate(zip(self.names, self.items, strict=True)):
             if isinstance(item, Source):
                 yield from item
                 self.skipped += item.skipped
             elif isinstance(item, np.ndarray):
-                yield Frame(name, item, None)
+                yield Frame(name, item, None, position=position)
             elif self.kind in ("video", "camera"):
                 yield from _frames(name, item, self.skipped)
             else:
@@ -67,7 +71,7 @@ class Source:
                         raise
                     self.skipped.append(str(error))
                     continue
-                yield Frame(name, image, None)
+                yield Frame(name, image, None, position=position)
 
 
 def open_source(source: str | Path | int | np.ndarray | Sequence) -> Source:
@@ -163,13 +167,17 @@ def _frames(name: str, device: int | str, skipped: list[str]) -> Iterator[Frame]
     capture = _open_capture(name, device)
     try:
         is_file = isinstance(device, str) and "://" not in device
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        step = 1 / fps if 1 <= fps <= 240 else 1 / FPS_UNKNOWN
         announced = max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if is_file else 0
         index = read = failed = 0
+        started, stamp = time.monotonic(), -1.0
         while failed < LONGEST_GAP:
             good, picture = capture.read()
             if good:
-                time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index, time)
+                now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - started
+                stamp = now if now > stamp else stamp + step  # some decoders do not say
+                yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index, stamp)
                 read, failed = read + 1, 0
             elif index >= announced:
                 break

@@ -12,7 +12,7 @@ from yoloseg.data.letterbox import letterbox
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.results import Result
-from yoloseg.inference.sources import Source, open_source
+from yoloseg.inference.sources import FPS_UNKNOWN, Source, open_source
 from yoloseg.tracking.detections import Detections
 from yoloseg.tracking.stream import ReadAhead
 from yoloseg.tracking.tracker import Tracker, TrackerConfig
@@ -20,8 +20,6 @@ from yoloseg.tracking.tracks import Tracks
 
 if TYPE_CHECKING:
     from yoloseg.modeling.network import YoloSeg
-
-FPS_UNKNOWN = 25.0
 
 
 def track(
@@ -53,10 +51,10 @@ def track(
 
 def _frames(source: Source, following: Follower) -> Iterator[tuple[np.ndarray, Tracks]]:
     with ReadAhead(source) as frames:
-        for name, image, index, time in frames:
-            tracks = following(image, name, index, time)
+        for name, image, index, time, position in frames:
+            tracks = following(image, name, index, time, position)
+            source.dropped = frames.dropped
             yield tracks.image, tracks
-        source.dropped = frames.dropped
 
 
 class Follower:
@@ -70,26 +68,28 @@ class Follower:
         self._clip: str | None = None
         self._size: tuple[int, int] = (0, 0)
         self._tracker = Tracker(self.config)
-        self._count = 0
+        self._last = -1
 
-    def __call__(self, image: np.ndarray, name: str, index: int | None, time: float | None) -> Tracks:
-        """Tracks of the next frame. name: of its video, by which clips are told apart; index, time: its
-        number there and seconds from the start, None for pictures, which all are of one clip."""
-        clip = name if index is not None else ""
-        if clip != self._clip:
-            self._clip, self._size, self._count = clip, image.shape[:2], 0
+    def __call__(
+        self, image: np.ndarray, name: str, index: int | None, time: float | None, position: int = 0
+    ) -> Tracks:
+        """Tracks of the next frame. name: of its video; another one, or a number that does not rise, begins a
+        clip. index, time: its number there and seconds from the start, None for pictures, which all are of
+        one clip; position: their number."""
+        clip, number = (name, index) if index is not None else ("", position)
+        if clip != self._clip or number <= self._last:
+            self._clip, self._size = clip, image.shape[:2]
             self._tracker = Tracker(self.config)
+        self._last = number
         if image.shape[:2] != self._size:
             image = letterbox(image, self._size)
             self.fitted += 1
-        number = self._count if index is None else index
-        self._count += 1
         result = self.predictor.predict_image(image, path=name, frame=number)
         return self._tracked(result, number / FPS_UNKNOWN if time is None else time)
 
     def _tracked(self, result: Result, time: float) -> Tracks:
         detections = Detections.of_result(result)
-        ids = self._tracker.update(detections)
+        ids = self._tracker.update(detections, result.frame)
         chosen = np.flatnonzero(ids)
         classes = np.array([self._tracker.tracks[number].class_id for number in ids[chosen]], int)
         return Tracks(
@@ -99,6 +99,7 @@ class Follower:
             class_ids=classes,
             class_names=[self.predictor.classes[k] for k in classes],
             mask_probabilities=result.mask_probabilities[chosen],
+            embeddings=None if result.embeddings is None else result.embeddings[chosen],
             path=result.path,
             frame=result.frame,
             ids=ids[chosen],

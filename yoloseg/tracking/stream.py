@@ -6,7 +6,9 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from yoloseg.inference.sources import Frame, Source
@@ -14,6 +16,7 @@ from yoloseg.inference.sources import Frame, Source
 T = TypeVar("T")
 DEPTH = 4  # frames that wait in a queue at most
 LOWEST = 19  # priority
+PATIENCE = 5.0  # seconds to wait for a thread that hangs in its device
 _END = object()
 
 
@@ -21,12 +24,14 @@ class ReadAhead:
     """The frames of a source, decoded by a thread while the one before is worked on.
 
     A camera's frames do not wait: of those that come while one is worked on, only the newest is kept, and
-    `dropped` counts the others. Errors of the source are raised where its frames are asked for. Use it in a
-    `with` block: leaving it ends the thread.
+    `dropped` counts the others. Errors of the source are raised where its frames are asked for. Frames end,
+    too, when `stopped` says so while one is waited for. Use it in a `with` block: leaving it ends the thread,
+    unless its device does not give it back within a few seconds.
     """
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, stopped: Callable[[], bool] = lambda: False):
         self.dropped = 0
+        self._asked_to_stop = stopped
         self._newest_only = source.kind == "camera"
         self._queue: queue.Queue = queue.Queue(1 if self._newest_only else DEPTH)
         self._stopped = threading.Event()
@@ -38,12 +43,19 @@ class ReadAhead:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        while self._thread.is_alive():  # it may wait for room in the queue, or for its camera
+        given_up = time.monotonic() + PATIENCE
+        while self._thread.is_alive() and time.monotonic() < given_up:  # it may wait for room, or its camera
             _emptied(self._queue)
             self._thread.join(0.05)
 
     def __iter__(self) -> Iterator[Frame]:
-        while (item := self._queue.get()) is not _END:
+        while not self._asked_to_stop():
+            try:
+                item = self._queue.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if item is _END:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -107,7 +119,8 @@ class Background(Generic[T]):
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere priorities are of whole processes
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+            with suppress(OSError):  # a sandbox may forbid it
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
         while (item := self._queue.get()) is not _END:
             if self._error is None:
                 try:

@@ -1,4 +1,4 @@
-"""A video whose frames stand at their time stamps, also where the source's frame rate varies."""
+"""A video whose frames stand at their time stamps, also where the source's rate varies or is unknown."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from yoloseg.inference.sources import FPS_UNKNOWN
 from yoloseg.inference.video import video_writer
 
-FPS_UNKNOWN = 25.0
-LONGEST_STILL = 10.0  # seconds for which a frame is shown at most, where time stamps leap
+LONGEST_STILL = 10.0  # seconds that a gap between two frames takes at most, where time stamps leap
 
 
 class TimedVideo:
-    """Writes an .mp4 of constant frame rate: a frame is written once, or as often as its time stamp asks for
-    to keep pace with the source, so that nothing runs away from the clock.
+    """Writes an .mp4 of constant frame rate: a frame is written as often as its time stamp asks for to keep
+    pace with the source, which is not at all where the source is faster. Stamps that leap by more than
+    LONGEST_STILL, or go back, move all that come after them.
 
     fps: frames a second; FPS_UNKNOWN if the source does not say. Use it in a `with` block; the file is whole
     after it, or not there if it ended in an error. Raises UsageError as `video_writer`.
@@ -24,6 +25,7 @@ class TimedVideo:
     def __init__(self, path: str | Path, fps: float | None):
         self.fps = fps if fps and 1 <= fps <= 240 else FPS_UNKNOWN
         self.written = 0
+        self._clock = self._stamp = 0.0
         self._path = path
         self._stack = ExitStack()
 
@@ -35,8 +37,11 @@ class TimedVideo:
         return self._stack.__exit__(*error)
 
     def write(self, picture: np.ndarray, time: float) -> None:
-        """picture: uint8 [H, W, 3] RGB, all of one size; time: seconds from the start, rising."""
-        due = round(time * self.fps) + 1 - self.written
-        for _ in range(int(np.clip(due, 1, LONGEST_STILL * self.fps))):
+        """picture: uint8 [H, W, 3] RGB, all of one size; time: seconds."""
+        if self.written:
+            step = time - self._stamp
+            self._clock += min(step, LONGEST_STILL) if step >= 0 else 1 / self.fps
+        self._stamp = time
+        for _ in range(round(self._clock * self.fps) + 1 - self.written):
             self._write(picture)
             self.written += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class TrackerConfig:
     def __post_init__(self) -> None:
         if not 0 < self.gating <= 1 or not 0 <= self.margin <= 1 or not 0 <= self.new_score <= 1:
             raise UsageError("gating, margin and new score must lie in 0..1, gating above 0")
+        if self.doubtful not in get_args(Doubtful):
+            raise UsageError(f"doubtful must be {', '.join(get_args(Doubtful))}, not {self.doubtful!r}")
         if self.memory < 0:
             raise UsageError(f"memory is a number of frames, 0 or more, not {self.memory}")
 
@@ -63,11 +65,15 @@ class Tracker:
         self._frame = -1
         self._last_id = 0
 
-    def update(self, detections: Detections) -> np.ndarray:
+    def update(self, detections: Detections, frame: int | None = None) -> np.ndarray:
         """int [N]: the id of each detection's track, counted from 1; 0 where it is left out (`doubtful`
-        "drop", or a score below `new_score`). All frames must have one size.
+        "drop", or a score below `new_score`). All frames must have one size. frame: its number, where some
+        are missing; the one after the last if not given. Raises ValueError if it is not above the last.
         """
-        self._frame += 1
+        number = self._frame + 1 if frame is None else frame
+        if number <= self._frame:
+            raise ValueError(f"frame {number} comes after frame {self._frame}")
+        self._frame = number
         config, ids = self.config, np.zeros(len(detections), int)
         tracks = list(self.tracks.values())
         cost = self._mask_cost(detections, tracks)

@@ -16,12 +16,13 @@ class VisResults:
     """Collects the tracks of clips and writes them in the challenge's form: one entry a track with
     `video_id`, `category_id`, `score` and `segmentations`, an RLE or null for each frame of its clip.
 
-    category_ids[k]: the id of class index k. A track's score is the mean of its detections', its class the
-    one they voted for, each with its score. Masks go to a temporary file, so that memory holds a few numbers
-    for each of them however long the clip is. Use it in a `with` block, which deletes that file.
+    category_ids[k]: the id of class index k, None if it has none. A track's score is the mean of its
+    detections', its class the one they voted for, each with its score. Masks go to a temporary file, so that
+    memory holds a few numbers for each of them however long the clip is. Use it in a `with` block, which
+    deletes that file.
     """
 
-    def __init__(self, category_ids: Sequence[int]):
+    def __init__(self, category_ids: Sequence[int | None]):
         self.category_ids = tuple(category_ids)
         self._file = tempfile.TemporaryFile("w+b")
         self._frames: dict[int, int] = {}  # of each clip

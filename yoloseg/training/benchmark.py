@@ -55,7 +55,7 @@ def time_training(
     recipe = RECIPES[config.recipe]
     dataset = load_datasets(data, ("train",))["train"]
     keras.utils.set_random_seed(0)
-    model, _ = build_model(config, recipe, dataset, Console(highlight=False))
+    model, *_ = build_model(config, recipe, dataset, Console(highlight=False))
     loader = build_loader(config, recipe, batch, dataset)
     trainer = Trainer(model, recipe, class_counts=count_instances(dataset)[0])
     compile_trainer(trainer, recipe, 1000)

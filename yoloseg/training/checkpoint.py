@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,9 +67,11 @@ def load_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     trainer.optimizer.build(trainer.trainable_variables)
     path = folder / progress.weights
     try:
-        trainer.load_weights(path)
+        with warnings.catch_warnings():  # Keras only warns where an optimizer of other variables is left out
+            warnings.filterwarnings("error", message="Skipping variable loading")
+            trainer.load_weights(path)
         trainer.seed.state.assign(progress.random)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         raise WeightsError(f"{path}: cannot resume from it: {error}") from error
 
 

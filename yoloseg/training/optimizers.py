@@ -41,8 +41,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class LayerRates:
-    """For optimisers: `rate_factors`, path of a variable -> factor on its learning rate, set before
-    `build`."""
+    """For optimisers: `rate_factors`, path of a variable -> factor on its learning rate, set before `build`.
+    Decay that is done apart from the step, as SGD and AdamW do, goes by the whole rate."""
 
     rate_factors: dict[str, float] = {}
 

@@ -84,12 +84,13 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
     with shared_by(config.devices, batch):
         keras.utils.set_random_seed(config.seed)
         model, anchors, loaded = build_model(config, recipe, datasets["train"], console)
+        slower = rate_factors(model, loaded, config.loaded_rate)
         frozen = frozen_epochs(config, recipe)
-        if frozen:
-            console.print(f"frozen: {freeze_backbone(model)} layers of the backbone")
+        if frozen == math.inf:
+            freeze_backbone(model)
         loader = build_loader(config, recipe, batch, datasets["train"])
         trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
-        trainer.rate_factors.update(rate_factors(model, loaded, config.loaded_rate))
+        trainer.rate_factors.update(slower)
         if not config.resume:
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
@@ -102,16 +103,21 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
 
         def prepare(part: Stage) -> None:
             """For the stages from this one on: what is frozen takes another optimizer."""
-            freeze_backbone(model, part.frozen)
+            count = freeze_backbone(model, part.frozen)
+            if frozen:
+                what = "frozen" if part.frozen else "no longer frozen"
+                console.print(f"{what} from epoch {part.first + 1} on: {count} layers of the backbone")
             done = 0 if part.frozen else min(frozen, progress.epochs)  # epochs by the optimizer before
             steps = progress.steps_per_epoch
             compile_trainer(trainer, recipe, progress.epochs * steps, config.accumulate, int(done) * steps)
 
-        prepare(next(part for part in parts if part.last > progress.epoch))
+        current = next(part for part in parts if part.last >= max(progress.epoch, 1))  # which made the state
+        prepare(current)
         if config.resume:
             checkpoint.load_state(folder, trainer, progress)
             console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        fit(trainer, loader, datasets["val"], folder, progress, parts, prepare, config.patience)
+        after = parts[parts.index(current) :]
+        fit(trainer, loader, datasets["val"], folder, progress, after, prepare, config.patience)
     finish(folder, datasets["val"], console)
     return folder
 
@@ -139,7 +145,8 @@ def frozen_epochs(config: TrainConfig, recipe: Recipe) -> float:
 
 
 def rate_factors(model: YoloSeg, loaded: Sequence[str], factor: float) -> dict[str, float]:
-    """Factors on the learning rate of the variables of these layers, by path; none where it is 1."""
+    """Factors on the learning rate of the variables of these layers, by path; none where it is 1. Of frozen
+    layers there are none."""
     if factor == 1:
         return {}
     layers = [*model.network.layers, *model.mask_subnet.layers]
@@ -243,8 +250,8 @@ def fit(
     prepare: Callable[[Stage], None],
     patience: int | None = None,
 ) -> None:
-    """Keras' fit, once a stage, with our callbacks before Keras' own loggers. prepare: called with a stage
-    where what is frozen changes."""
+    """Keras' fit, once a stage, with our callbacks before Keras' own loggers. parts: from the one that the
+    trainer is prepared for on. prepare: called with a stage where what is frozen changes."""
     with alone():
         averaged = float32_copy(trainer.yoloseg)
         detector = Detector(averaged)
@@ -262,11 +269,11 @@ def fit(
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
     functions = {}  # by size: pictures of another size are another graph
-    frozen = None
+    frozen = parts[0].frozen
     for stage in parts:
         if stage.last <= progress.epoch:
             continue
-        if frozen not in (None, stage.frozen):
+        if frozen != stage.frozen:
             prepare(stage)
             functions.clear()
         frozen = stage.frozen
@@ -331,7 +338,10 @@ def write_config(
         "batch": batch,
         "epochs": progress.epochs,
         "steps_per_epoch": progress.steps_per_epoch,
-        "stages": [{"epochs": [part.first, part.last], "imgsz": list(part.imgsz)} for part in parts],
+        "stages": [
+            {"epochs": [part.first, part.last], "imgsz": list(part.imgsz), "backbone frozen": part.frozen}
+            for part in parts
+        ],
         "augmented by": [str(transform) for transform in loader.augment],
         "recipe": plain(recipe),
         "anchors": [list(map(list, level)) for level in anchors.sizes] if anchors else "of the weights",

@@ -106,6 +106,5 @@ def freeze_backbone(model: YoloSeg, frozen: bool = True) -> int:
 
 
 def _part(name: str) -> str:
-    """What of the network a layer belongs to: the first word of its name, or two where a level follows."""
-    words = name.split("_")
-    return words[0]
+    """What of the network a layer belongs to: the first word of its name."""
+    return name.split("_")[0]
