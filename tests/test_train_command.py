@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 import yoloseg
 from yoloseg import evaluate as evaluate_command
 from yoloseg import train as command
 from yoloseg.data.coco_writer import write_coco
+from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
@@ -30,6 +33,7 @@ from yoloseg.training.losses import LOSSES
 from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
 from yoloseg.training.stages import stages
+from yoloseg.training.trainer import Trainer
 
 EPOCHS = 3
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
@@ -209,74 +213,86 @@ def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys)
     assert not list(broken.glob("state*")), "a finished run has nothing to resume"
 
 
-def test_frozen_backbone_from_weights_for_some_seconds(unbroken, data, tmp_path):
-    """--weights, --freeze and --minutes in one run: the backbone and its statistics stay to the bit, the rest
-    learns, and the plan that the measured speed gave is stored."""
-    start = unbroken / "best.keras"
-    flags = [
-        "--data",
-        str(data),
-        "--weights",
-        str(start),
-        "--freeze",
-        "backbone",
-        "--minutes",
-        "0.05",
-        *FLAGS,
-    ]
-    assert command.main([*flags, "--out", str(tmp_path / "run")]) == 0
-    before, after = yoloseg.load(start).network, yoloseg.load(tmp_path / "run" / "last.keras").network
-    frozen, learned = [], []
-    for layer in before.layers:
-        same = [
-            np.array_equal(old, new)
-            for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
-        ]
-        if layer.name.startswith(("stem", "csp")):
-            assert all(same), layer.name
-            frozen += same
-        else:
-            learned += same
-    assert len(frozen) > 100 and sum(learned) < len(learned) / 10
-    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert settings["flags"]["minutes"] == 0.05 and settings["anchors"] == "of the weights"
-    rows = table(tmp_path / "run")
-    assert len(rows) == settings["epochs"] and np.isfinite(rows[-1]["loss"])
+def backbone_of(model) -> list[list[np.ndarray]]:
+    """Weights and moving statistics, layer by layer."""
+    layers = [layer for layer in model.network.layers if layer.name.startswith(("stem", "csp"))]
+    return [layer.get_weights() for layer in layers]
 
 
-def test_frozen_first_then_all(unbroken, data, tmp_path, monkeypatch):
-    """An epoch with the backbone frozen, one with everything: weights and moving statistics do not change by
-    a bit in the first, and do in the second."""
-    seen, compiled = [], run_module.compile_trainer
+def same(first, second) -> list[bool]:
+    pairs = [pair for one, other in zip(first, second, strict=True) for pair in zip(one, other, strict=True)]
+    return [np.array_equal(a, b) for a, b in pairs]
 
-    def spy(trainer, *args):
-        layers = trainer.yoloseg.network.layers
-        backbone = [layer for layer in layers if layer.name.startswith(("stem", "csp"))]
-        seen.append(([layer.get_weights() for layer in backbone], len(trainer.trainable_variables)))
+
+@pytest.mark.parametrize(
+    "flags, frozen",
+    [
+        (["--freeze", "backbone", "--freeze-epochs", "1"], [True, False]),
+        (["--freeze", "backbone"], [True, True]),
+    ],
+)
+def test_frozen_from_weights(flags, frozen, unbroken, data, tmp_path, monkeypatch):
+    """The whole command on whole batches, but for tracing: two epochs of a step each, taken eagerly. While the
+    backbone is frozen its weights and moving statistics do not change by a bit; then they do."""
+    before, made = [], run_module.compile_trainer
+
+    def eager(trainer, *args):
+        made(trainer, *args)
+        trainer.run_eagerly = True
         assert set(trainer.rate_factors.values()) == {0.5}
-        assert any("csp" in path for path in trainer.rate_factors), "also what is frozen now is slow later"
-        compiled(trainer, *args)
+        assert any("csp" in path for path in trainer.rate_factors), "what is frozen first is slow later"
 
-    monkeypatch.setattr(run_module, "compile_trainer", spy)
-    start = unbroken / "best.keras"
-    flags = ["--freeze", "backbone", "--freeze-epochs", "1", "--loaded-rate", "0.5", "--epochs", "2"]
-    out = tmp_path / "run"
-    flags += ["--data", str(data), "--weights", str(start), *FLAGS]
+    class Epochs(run_module.Epochs):
+        def on_epoch_begin(self, epoch, logs=None):
+            super().on_epoch_begin(epoch, logs)
+            before.append(backbone_of(self.model.yoloseg))
+
+        def on_train_end(self, logs=None):
+            before.append(backbone_of(self.model.yoloseg))
+
+    monkeypatch.setattr(run_module, "compile_trainer", eager)
+    monkeypatch.setattr(run_module, "Epochs", Epochs)
+    monkeypatch.setattr(run_module, "finish", lambda *_: None)
+    metrics = json.loads((unbroken / "metrics.json").read_text())
+    monkeypatch.setattr(run_module, "evaluate", lambda *_, **__: dict(metrics))
+    monkeypatch.setattr(run_module, "duration", lambda *_: (2, 1))
+    out, start = tmp_path / "run", str(unbroken / "best.keras")
+    flags = [*flags, "--weights", start, "--loaded-rate", "0.5", "--data", str(data), *FLAGS]
     assert command.main([*flags, "--out", str(out)]) == 0
-    (first, few), (then, all_of_them) = seen
-    assert few < all_of_them
-    for one, other in zip(first, then, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    layers = yoloseg.load(out / "last.keras").network.layers
-    after = [layer for layer in layers if layer.name.startswith(("stem", "csp"))]
-    changed = [
-        not np.array_equal(old, new)
-        for layer, own in zip(after, then, strict=True)
-        for old, new in zip(own, layer.get_weights(), strict=True)
-    ]
-    assert sum(changed) > 0.9 * len(changed)
-    rates = [row["learning_rate"] for row in table(out)]
-    assert rates[1] < rates[0]  # one schedule over both
+    assert all(same(backbone_of(yoloseg.load(start)), before[0]))
+    epochs = [(before[0], before[1]), (before[-2], before[-1])]
+    for still, (first, second) in zip(frozen, epochs, strict=True):
+        equal = same(first, second)
+        assert all(equal) if still else sum(equal) < 0.1 * len(equal)
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert settings["anchors"] == "of the weights"
+    assert [stage["backbone frozen"] for stage in settings["stages"]] == sorted(set(frozen), reverse=True)
+
+
+def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
+    """Eagerly, and few steps: what --minutes plans by."""
+    monkeypatch.setattr(planning, "TIMED_STEPS", 1)
+    made = planning.compile_trainer
+
+    def eager(trainer, *args):
+        made(trainer, *args)
+        trainer.run_eagerly = True
+
+    monkeypatch.setattr(planning, "compile_trainer", eager)
+    config = TrainConfig(data=str(data), imgsz=(64,), minutes=5, workers=0)
+    dataset = load_datasets(data, ("train",))["train"]
+    model, *_ = run_module.build_model(config, DEFAULT, dataset, Console(quiet=True))
+    loader = run_module.build_loader(config, DEFAULT, 2, dataset)
+    trainer = Trainer(model, DEFAULT)
+    before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
+    first, median = planning.seconds_per_step(trainer, DEFAULT, loader)
+    assert 0 < median < first * 5
+    for variable, value in zip(trainer.variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+    monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
+    now, quiet = time.monotonic(), Console(quiet=True)
+    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, 4, now, quiet)
+    assert steps == len(loader) == 8 and 8 <= epochs * steps <= 5 * 60 / 2
 
 
 def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path):
