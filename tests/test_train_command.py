@@ -232,7 +232,7 @@ def same(first, second) -> list[bool]:
     ],
 )
 def test_frozen_from_weights(flags, frozen, unbroken, data, tmp_path, monkeypatch):
-    """The whole command on whole batches, but for tracing: two epochs of a step each, taken eagerly. While the
+    """The whole command, but for tracing: two epochs of a step each, taken eagerly. While the
     backbone is frozen its weights and moving statistics do not change by a bit; then they do."""
     before, made = [], run_module.compile_trainer
 
