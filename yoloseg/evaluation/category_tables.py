@@ -23,6 +23,7 @@ from yoloseg.errors import DataError
 from yoloseg.evaluation.best_f1 import Matches
 from yoloseg.evaluation.coco_files import check_segmentation, holds_boxes
 
+IOU_TYPES = ("bbox", "segm")
 LIMITS = (1, 10, 100)  # most detections of a category in a picture: COCO's
 THRESHOLDS = tuple(f"{value / 100:.2f}" for value in range(50, 100, 5))  # of IoU
 
@@ -124,7 +125,32 @@ def ap_by_iou(tables: list[CategoryTable]) -> dict[str, float]:
     return {name: mean_of(values) for name, values in zip(THRESHOLDS, precision, strict=True)}
 
 
-def class_metrics(
+def scores_of(
+    names: Sequence[str],
+    tables: dict[str, list[CategoryTable]],
+    limits: int,
+    summarise: Callable[[list[CategoryTable]], dict],
+    summarise_all: Callable[[list[CategoryTable]], dict] | None = None,
+) -> Scores:
+    """Metrics and matches of the tables that `category_tables` made, whose limits are so many.
+
+    summarise: makes the numbers of one category's table (of none, where a type was not scored);
+    summarise_all: those of all, if they are other ones.
+    """
+    metrics = {}
+    for kind in IOU_TYPES:
+        found = tables.get(kind, [])
+        metrics[kind] = (summarise_all or summarise)(found)
+        metrics[kind]["AP_by_IoU"] = ap_by_iou(found)
+        metrics[kind]["per_class"] = _class_metrics(names, tables, kind, limits, summarise)
+    matches = {
+        kind: dict(zip(names, (table.matches for table in found), strict=True))
+        for kind, found in tables.items()
+    }
+    return Scores(metrics, matches)
+
+
+def _class_metrics(
     names: Sequence[str], tables: dict[str, list[CategoryTable]], kind: str, limits: int, summarise: Callable
 ) -> dict[str, dict]:
     """For each class what `summarise` makes of its table alone, "mean_iou", and "instances": how many there

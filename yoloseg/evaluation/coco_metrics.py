@@ -12,17 +12,15 @@ from yoloseg.evaluation.category_tables import (
     LIMITS,
     CategoryTable,
     Scores,
-    ap_by_iou,
     category_tables,
-    class_metrics,
     joined,
+    scores_of,
 )
 from yoloseg.evaluation.coco_files import check_ground_truth, check_results
 
 METRIC_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
-IOU_TYPES = ("bbox", "segm")
 
 
 def coco_metrics(
@@ -56,18 +54,8 @@ def coco_metrics(
 
 def score(ground_truth: dict, results: list[dict], truth_source: str = "ground truth") -> Scores:
     """`coco_metrics` with the matches that the numbers were made of, for data that needs no check."""
-    by_id, tables = category_tables(ground_truth, results, truth_source)
-    names = list(by_id.values())
-    metrics = {}
-    for kind in IOU_TYPES:
-        metrics[kind] = _summarise(tables.get(kind, []))
-        metrics[kind]["AP_by_IoU"] = ap_by_iou(tables.get(kind, []))
-        metrics[kind]["per_class"] = class_metrics(names, tables, kind, len(LIMITS), _summarise)
-    matches = {
-        kind: dict(zip(names, (table.matches for table in found), strict=True))
-        for kind, found in tables.items()
-    }
-    return Scores(metrics, matches)
+    names, tables = category_tables(ground_truth, results, truth_source)
+    return scores_of(list(names.values()), tables, len(LIMITS), _summarise)
 
 
 def _summarise(tables: list[CategoryTable]) -> dict[str, float]:

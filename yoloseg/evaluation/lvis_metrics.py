@@ -15,11 +15,10 @@ from yoloseg.errors import DataError, shown
 from yoloseg.evaluation.category_tables import (
     CategoryTable,
     Scores,
-    ap_by_iou,
     category_tables,
-    class_metrics,
     joined,
     mean_of,
+    scores_of,
 )
 from yoloseg.evaluation.coco_files import check_ground_truth, check_results
 
@@ -59,20 +58,10 @@ def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "gro
             forgiving[category_id].add(image["id"])
     limited = _highest(results)
     by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), verified(truth), forgiving)
-    names = list(by_id.values())
     frequency = {category["id"]: category["frequency"] for category in truth["categories"]}
     groups = [frequency[category_id] for category_id in by_id]
-    metrics = {}
-    for kind in ("bbox", "segm"):
-        found = tables.get(kind, [])
-        metrics[kind] = _summarise(found, groups)
-        metrics[kind]["AP_by_IoU"] = ap_by_iou(found)
-        metrics[kind]["per_class"] = class_metrics(names, tables, kind, 1, _summarise)
-    matches = {
-        kind: dict(zip(names, (table.matches for table in found), strict=True))
-        for kind, found in tables.items()
-    }
-    return Scores(metrics, matches)
+    names = list(by_id.values())
+    return scores_of(names, tables, 1, _summarise, lambda found: _summarise(found, groups))
 
 
 def verified(ground_truth: dict) -> dict[int, set[int]]:

@@ -15,7 +15,7 @@ from yoloseg.evaluation.evaluate_model import Evaluation
 from yoloseg.evaluation.figures import save_confusion_matrix, save_f1_curve, save_pr_curve
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import PictureReview, Review, crowding, review
-from yoloseg.evaluation.table import recall_name
+from yoloseg.evaluation.table import number_text, recall_name
 from yoloseg.inference.drawing import draw_instances, grid
 from yoloseg.inference.results import save_picture
 
@@ -117,19 +117,15 @@ def draw_ground_truth(image: np.ndarray, dataset: Dataset, index: int) -> np.nda
     return draw_instances(image, boxes, ids, names, mask_of=lambda i: found[i].rasterise(height, width) > 0)
 
 
-def _shown(value: float) -> str:
-    return "-" if value < 0 else f"{value:.3f}"
-
-
 def _metrics_table(metrics: dict) -> str:
     names = [name for name, value in metrics["bbox"].items() if isinstance(value, float)]
     rows = [
-        (title, *(_shown(metrics[kind][name]) for name in names))
+        (title, *(number_text(metrics[kind][name]) for name in names))
         for title, kind in (("boxes", "bbox"), ("masks", "segm"))
     ]
     by_iou = metrics["bbox"]["AP_by_IoU"]
     rows_by_iou = [
-        (title, *(_shown(metrics[kind]["AP_by_IoU"][threshold]) for threshold in by_iou))
+        (title, *(number_text(metrics[kind]["AP_by_IoU"][threshold]) for threshold in by_iou))
         for title, kind in (("boxes", "bbox"), ("masks", "segm"))
     ]
     return table(("metrics", *names), rows) + table(("AP at IoU", *by_iou), rows_by_iou)
@@ -140,7 +136,7 @@ def _class_table(metrics: dict) -> str:
     for name, boxes in metrics["bbox"]["per_class"].items():
         masks = metrics["segm"]["per_class"][name]
         values = (boxes["AP"], boxes["AP50"], masks["AP"], masks["AP50"], masks[recall], masks["mean_iou"])
-        rows.append((name, str(boxes["instances"]), *map(_shown, values)))
+        rows.append((name, str(boxes["instances"]), *map(number_text, values)))
     numbers = ("box AP", "box AP50", "mask AP", "mask AP50", f"mask {recall}", "mean mask IoU")
     return table(("class", "objects", *numbers), rows)
 
@@ -149,7 +145,7 @@ def _band_table(evaluation: Evaluation) -> str:
     """Mask AP and AR by the object's size (COCO's bands), mask AP and AP50 by objects in the picture."""
     masks = evaluation.metrics["segm"]
     rows = [
-        (f"{name} objects", _shown(masks[f"AP{key}"]), "", _shown(masks[recall_name(masks, key)]))
+        (f"{name} objects", number_text(masks[f"AP{key}"]), "", number_text(masks[recall_name(masks, key)]))
         for name, key in (("small", "s"), ("medium", "m"), ("large", "l"))
     ]
     for name, ids in crowding(evaluation.ground_truth).items():
@@ -164,7 +160,8 @@ def _band_table(evaluation: Evaluation) -> str:
         results = [result for result in evaluation.results if result["image_id"] in chosen]
         found = evaluation.scorer(part, results).metrics["segm"]
         label = f"pictures with {name} object{'' if name == '1' else 's'} ({len(ids)})"
-        rows.append((label, _shown(found["AP"]), _shown(found["AP50"]), _shown(found[recall_name(found)])))
+        values = (found["AP"], found["AP50"], found[recall_name(found)])
+        rows.append((label, *map(number_text, values)))
     return table(("masks", "AP", "AP50", "AR"), rows)
 
 

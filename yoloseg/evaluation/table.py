@@ -22,9 +22,9 @@ def print_metrics(metrics: dict, console: Console | None = None) -> None:
         summary.add_column(title, justify="right" if title else "left")
     for name, value in metrics["segm"].items():
         if isinstance(value, float):
-            summary.add_row(name, *(_shown(metrics[kind][name]) for kind in titles))
+            summary.add_row(name, *(number_text(metrics[kind][name]) for kind in titles))
     for threshold in metrics["segm"]["AP_by_IoU"]:
-        values = (_shown(metrics[kind]["AP_by_IoU"][threshold]) for kind in titles)
+        values = (number_text(metrics[kind]["AP_by_IoU"][threshold]) for kind in titles)
         summary.add_row(f"AP at IoU {threshold}", *values)
     console.print(summary)
 
@@ -38,9 +38,9 @@ def print_metrics(metrics: dict, console: Console | None = None) -> None:
     if "bbox" in metrics:
         classes.add_column("mean\nmask\nIoU", justify="right", no_wrap=True)
     for label, masks in metrics["segm"]["per_class"].items():
-        numbers = [_shown(metrics[kind]["per_class"][label][name]) for kind in titles for name in names]
+        numbers = [number_text(metrics[kind]["per_class"][label][name]) for kind in titles for name in names]
         if "bbox" in metrics:
-            numbers.append(_shown(masks["mean_iou"]))
+            numbers.append(number_text(masks["mean_iou"]))
         classes.add_row(escape(label), str(masks["instances"]), *numbers)
     console.print(classes)
     if "identity" in metrics:
@@ -55,7 +55,7 @@ def _print_identity(identity: dict, console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for label, numbers in [("all", identity), *identity["per_class"].items()]:
         values = [numbers[name] for name in names]
-        texts = [_shown(value) if isinstance(value, float) else str(value) for value in values]
+        texts = [number_text(value) for value in values]
         table.add_row(escape(label), *texts)
     console.print(table)
 
@@ -66,5 +66,6 @@ def recall_name(metrics: dict, band: str = "") -> str:
     return next(name for name in names if name in metrics)
 
 
-def _shown(value: float) -> str:
-    return "-" if value < 0 else f"{value:.3f}"
+def number_text(value: float) -> str:
+    """A metric as tables show it: "-" where there is nothing to measure, counts whole."""
+    return "-" if value < 0 else f"{value:.3f}" if isinstance(value, float) else str(value)

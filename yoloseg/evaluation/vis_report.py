@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from yoloseg.evaluation.figures import save_confusion_matrix
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import MATCH_IOU, Review
+from yoloseg.evaluation.table import number_text
 from yoloseg.evaluation.track_iou import Track, Tracks, track_iou
 from yoloseg.evaluation.vis_model import VisEvaluation
 from yoloseg.files import atomic_write
@@ -29,11 +30,13 @@ def write_vis_report(folder: Path, evaluation: VisEvaluation, title: str) -> Pat
     save_confusion_matrix(track_review(evaluation.tracks), folder / "confusion_matrix.png")
     shown = [name for name, value in metrics["segm"].items() if isinstance(value, float)]
     identity = [name for name in metrics["identity"] if name not in ("per_class", "score_threshold")]
+    scores = [number_text(metrics["segm"][name]) for name in shown]
+    identities = [number_text(metrics["identity"][name]) for name in identity]
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{metrics['clips']} clips, {metrics['frames']} frames, {len(evaluation.results)} tracks.</p>",
-        table(("YouTube-VIS", *shown), [("masks", *(_shown(metrics["segm"][name]) for name in shown))]),
-        table(("", *identity), [("identity", *(_shown(metrics["identity"][name]) for name in identity))]),
+        table(("YouTube-VIS", *shown), [("masks", *scores)]),
+        table(("", *identity), [("identity", *identities)]),
         figure(folder / "ap_by_class.png", "AP of each class at IoU .50, .75, .80 and their mean .50:.95."),
         figure(folder / "confusion_matrix.png", "What tracks were taken for, at IoU 0.5 of whole tracks."),
     ]
@@ -131,7 +134,3 @@ def _of_clip(tracks: dict, clip: int, order: list[int]) -> list[tuple[int, Track
         for track in tracks.get((clip, category_id), ())
         if not track.crowd
     ]
-
-
-def _shown(value: float) -> str:
-    return "-" if value < 0 else f"{value:.3f}" if isinstance(value, float) else str(value)
