@@ -18,6 +18,7 @@ from yoloseg.inference.finder import Found
 from yoloseg.inference.sources import Frame, Source, open_source
 from yoloseg.track import main
 from yoloseg.tracking.clip import Follower
+from yoloseg.tracking.parallel import in_parallel
 from yoloseg.tracking.stream import DEPTH, Background, ReadAhead
 from yoloseg.tracking.timed_video import TimedVideo
 
@@ -164,6 +165,7 @@ def test_bad_input_is_refused(tmp_path, capsys):
         (["--source", str(clip), "--out", str(tmp_path / "o.avi")], "name an .mp4 file"),
         (["--source", str(clip), "--out", str(folder)], "it is a folder"),
         (["--source", str(clip), "--out", out, "--threads", "2"], "--threads is for .tflite and .onnx"),
+        (["--source", str(clip), "--out", out, "--networks", "2"], "--networks is for .tflite and .onnx"),
         (["--source", str(clip), "--out", out, "--gating", "0"], "gating"),
         (["--source", str(clip), "--out", out, "--memory", "-1"], "memory"),
         (["--source", str(clip), "--out", out, "--conf", "2"], "score threshold"),
@@ -361,9 +363,79 @@ def test_a_camera_goes_by_the_clock(monkeypatch):
         assert times[0] < 1 and all(a < b for a, b in zip(times, times[1:], strict=False)) and times[-1] < 2
 
 
+def test_in_parallel_keeps_order_and_bounds():
+    """Two works, one slow: results in order, one item more than works under way, errors in place."""
+    asked, begun = [], []
+
+    def items():
+        for number in range(12):
+            asked.append(number)
+            yield number
+
+    def slow(number):
+        begun.append(number)
+        time.sleep(0.01)
+        return "slow", number * number
+
+    def quick(number):
+        begun.append(number)
+        return "quick", number * number
+
+    seen = []
+    for number, (who, square) in in_parallel([slow, quick], items()):
+        assert square == number * number and len(asked) - number <= 3
+        seen.append((number, who))
+    assert [number for number, _ in seen] == list(range(12)) == sorted(begun)
+    assert {who for _, who in seen} == {"slow", "quick"}
+
+    def fails(number):
+        if number == 2:
+            raise DataError("two")
+        return number
+
+    for works in ([fails], [fails, fails], [fails, fails, fails]):
+        done = []
+        with pytest.raises(DataError, match="two"):
+            for number, _ in in_parallel(works, range(9)):
+                done.append(number)
+        assert done == [0, 1]
+
+
+def test_a_single_work_does_not_wait_for_the_next_item():
+    def items():
+        yield 1
+        raise AssertionError("the next item was asked for before the first was done")
+
+    results = in_parallel([lambda number: -number], items())
+    assert next(results) == (1, -1)
+
+
+def test_several_networks_give_what_one_gives(tmp_path, monkeypatch):
+    source, given = write_clip(tmp_path / "clip.avi"), []
+
+    def load(path, **options):
+        given.append(options)
+        return BrightSquares()
+
+    monkeypatch.setattr(yoloseg, "load", load)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    flags = ["--weights", "w.onnx", "--source", str(source), "--save-json"]
+    outs = [tmp_path / name for name in ("one.mp4", "three.mp4")]
+    assert main([*flags, "--out", str(outs[0]), "--networks", "1"]) == 0
+    assert given == [{"threads": 6}]
+    assert main([*flags, "--out", str(outs[1]), "--networks", "3"]) == 0
+    assert given[1:] == [{"threads": 2}] * 3
+    one, three = (json.loads(out.with_suffix(".json").read_text()) for out in outs)
+    assert one == three and len(one) == 2
+    assert frames_of(outs[1]) == 20
+    given.clear()
+    assert main([*flags, "--out", str(tmp_path / "four.mp4")]) == 0
+    assert given == [{"threads": 1}] * 4
+
+
 def test_follower_restarts_with_each_clip():
     follower = Follower(yoloseg.Predictor(BrightSquares()), tracking.TrackerConfig())
-    assert sorted(follower(frame_at(0), "a", 0, 0.0).ids) == [1, 2]
-    assert sorted(follower(frame_at(9), "b", 0, 0.0).ids) == [1, 2]
-    assert sorted(follower(frame_at(0), "b", 0, 0.0).ids) == [1, 2]  # the same file once more
-    assert follower(np.zeros((8, 8, 3), np.uint8), "c", None, None).image.shape == (8, 8, 3)
+    assert sorted(follower(Frame("a", frame_at(0), 0, 0.0)).ids) == [1, 2]
+    assert sorted(follower(Frame("b", frame_at(9), 0, 0.0)).ids) == [1, 2]
+    assert sorted(follower(Frame("b", frame_at(0), 0, 0.0)).ids) == [1, 2]  # the same file once more
+    assert follower(Frame("c", np.zeros((8, 8, 3), np.uint8), None)).image.shape == (8, 8, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,9 +20,13 @@ import tyro
 from yoloseg.cli import run_command
 
 if TYPE_CHECKING:
+    from yoloseg.inference.predictor import Predictor
+    from yoloseg.inference.results import Result
     from yoloseg.inference.sources import Source
-    from yoloseg.tracking.clip import Follower
+    from yoloseg.tracking.clip import FittedFrame, Follower
     from yoloseg.tracking.tracks import Tracks
+
+MOST_NETWORKS = 4  # that look at frames at the same time, where it is not said how many
 
 
 @dataclass
@@ -52,9 +58,11 @@ class Options:
     """Let a track go on with detections of another class; its class is voted on."""
     new_score: float = 0.0
     """Least score with which a track is opened."""
+    networks: int | None = None
+    """How many frames a LiteRT or ONNX network looks at at the same time, each with its own threads; by
+    default one for each core, but four at most. A camera's frames are looked at one by one."""
     threads: int | None = None
-    """Of a LiteRT or ONNX network; all cores by default. One fewer leaves a core to decoding and drawing:
-    faster where the network is quick."""
+    """Of each such network; by default the cores are shared out."""
     reid: bool = False
     """Find lost instances again by the network's embeddings, too (.keras weights)."""
 
@@ -67,12 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def follow(options: Options) -> None:
     """Runs the command. Raises YolosegError where source, weights, numbers or the output cannot be used."""
-    from yoloseg import load
     from yoloseg.errors import DataError, UsageError
     from yoloseg.files import check_writable, write_json
-    from yoloseg.inference.predictor import Predictor
     from yoloseg.inference.sources import open_source
     from yoloseg.tracking.clip import Follower
+    from yoloseg.tracking.parallel import in_parallel
     from yoloseg.tracking.stream import Background, ReadAhead
     from yoloseg.tracking.timed_video import TimedVideo
     from yoloseg.tracking.tracker import TrackerConfig
@@ -94,17 +101,7 @@ def follow(options: Options) -> None:
         check_writable(path)
         if path.is_dir():
             raise UsageError(f"cannot write {path}: it is a folder")
-    if options.threads is not None and options.threads < 1:
-        raise UsageError(f"--threads {options.threads}: at least 1")
-    given = {} if options.threads is None else {"threads": options.threads}
-    if given and options.weights.suffix not in (".tflite", ".onnx"):
-        raise UsageError(f"--threads is for .tflite and .onnx files, not for {options.weights}")
-    predictor = Predictor(
-        load(options.weights, **given),
-        score_threshold=options.conf,
-        max_detections=options.max_detections,
-        embeddings=options.reid,
-    )
+    predictors = _predictors(options, source)
     config = TrackerConfig(
         gating=options.gating,
         margin=options.margin,
@@ -114,18 +111,19 @@ def follow(options: Options) -> None:
         across_classes=options.across_classes,
         new_score=options.new_score,
     )
-    follower = Follower(predictor, config)
-    print(f"score threshold {predictor.score_threshold:.3g}")
+    follower = Follower(predictors[0], config)
+    print(f"score threshold {predictors[0].score_threshold:.3g}")
     log = _Log(source)
-    with VisResults(range(1, len(predictor.classes) + 1)) as results, ExitStack() as stack:
+    with VisResults(range(1, len(predictors[0].classes) + 1)) as results, ExitStack() as stack:
         stopped = stack.enter_context(interrupted())
         video = stack.enter_context(TimedVideo(options.out, source.fps.get(source.names[0])))
         drawing = stack.enter_context(Background(lambda tracks: video.write(tracks.draw(), tracks.time)))
         frames = stack.enter_context(ReadAhead(source, lambda: bool(stopped)))
-        for name, image, index, seconds, position in frames:
+        works = [partial(_timed, predictor) for predictor in predictors]
+        for frame, (result, seconds) in in_parallel(works, map(follower.fit, frames)):
             started = time.perf_counter()
-            tracks = follower(image, name, index, seconds, position)
-            log.add(tracks, time.perf_counter() - started)
+            tracks = follower.follow(frame, result)
+            log.add(tracks, seconds, time.perf_counter() - started)
             drawing.put(tracks)
             if options.save_json:
                 results.add(1, tracks.frame, tracks)
@@ -133,7 +131,7 @@ def follow(options: Options) -> None:
         if not log.times:
             raise DataError(f"{options.source}: not one frame could be read")
         stack.close()  # the video is whole before anything else is written
-        log.finish(options, follower, bool(stopped))
+        log.finish(options, follower, len(predictors), bool(stopped))
         if options.save_json:
             if source.kind == "pictures" and not stopped:
                 results.end(1, len(source.names))
@@ -141,6 +139,45 @@ def follow(options: Options) -> None:
             write_json(options.out.with_suffix(".times.json"), log.stamps())
             print(f"tracks: {options.out.with_suffix('.json')}")
     print(f"written: {options.out}")
+
+
+def _predictors(options: Options, source: Source) -> list[Predictor]:
+    """A network for each frame that is looked at at the same time. Raises UsageError for wrong numbers."""
+    from yoloseg import load
+    from yoloseg.errors import UsageError
+    from yoloseg.inference.predictor import Predictor
+
+    for flag, count in (("--networks", options.networks), ("--threads", options.threads)):
+        if count is not None and count < 1:
+            raise UsageError(f"{flag} {count}: at least 1")
+        if count is not None and options.weights.suffix not in (".tflite", ".onnx"):
+            raise UsageError(f"{flag} is for .tflite and .onnx files, not for {options.weights}")
+    networks, given = 1, {}
+    if options.weights.suffix in (".tflite", ".onnx"):
+        cores = os.cpu_count() or 1
+        camera = source.kind == "camera"
+        if camera and (options.networks or 1) > 1:
+            raise UsageError(f"--networks {options.networks}: a camera's frames are looked at one by one")
+        most = 1 if camera else min(cores // (options.threads or 1), MOST_NETWORKS)
+        networks = options.networks or max(1, most)
+        given = {"threads": options.threads or max(1, cores // networks)}
+    return [
+        Predictor(
+            load(options.weights, **given),
+            score_threshold=options.conf,
+            max_detections=options.max_detections,
+            embeddings=options.reid,
+        )
+        for _ in range(networks)
+    ]
+
+
+def _timed(predictor: Predictor, frame: FittedFrame) -> tuple[Result, float]:
+    """What the network finds, and the seconds that it took."""
+    from yoloseg.tracking.clip import look
+
+    started = time.perf_counter()
+    return look(predictor, frame), time.perf_counter() - started
 
 
 class _Log:
@@ -151,14 +188,15 @@ class _Log:
     def __init__(self, source: Source):
         self.source = source
         self.frames, self.times = array("q"), array("d")  # numbers and time stamps of frames
-        self.seconds = 0.0  # of network and tracker
+        self.network = self.tracker = 0.0  # seconds
         self.started = self.told = time.monotonic()
         self.classes: dict[int, str] = {}
 
-    def add(self, tracks: Tracks, seconds: float) -> None:
+    def add(self, tracks: Tracks, network: float, tracker: float) -> None:
         self.frames.append(tracks.frame)
         self.times.append(tracks.time)
-        self.seconds += seconds
+        self.network += network
+        self.tracker += tracker
         self.classes |= dict(zip(tracks.ids.tolist(), tracks.class_names, strict=True))
         now = time.monotonic()
         if len(self.times) == 1:  # the network's start is behind it
@@ -175,12 +213,14 @@ class _Log:
         """Frame -> seconds from the start."""
         return {number: round(value, 6) for number, value in zip(self.frames, self.times, strict=True)}
 
-    def finish(self, options: Options, follower: Follower, stopped: bool) -> None:
+    def finish(self, options: Options, follower: Follower, networks: int, stopped: bool) -> None:
         counts = Counter(self.classes.values()).most_common()
         listed = ", ".join(f"{count} {name}" for name, count in counts) or "none"
         print(f"{len(self.times)} frames, {len(self.classes)} tracks: {listed}")
-        each = 1000 * self.seconds / len(self.times)
-        print(f"{self._rate(time.monotonic()):.1f} frames/s; network and tracker {each:.1f} ms a frame")
+        network, tracker = (1000 * seconds / len(self.times) for seconds in (self.network, self.tracker))
+        at_once = f", {networks} frames at a time" if networks > 1 else ""
+        speed = f"{self._rate(time.monotonic()):.1f} frames/s"
+        print(f"{speed}; network {network:.1f} ms a frame{at_once}, tracker {tracker:.1f} ms")
         notes = list(self.source.skipped)
         if self.source.dropped:
             notes.append(f"{self.source.dropped} frames of the camera came too fast and were left out")

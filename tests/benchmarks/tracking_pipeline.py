@@ -28,6 +28,7 @@ def main():
     parser.add_argument("--source", required=True)
     parser.add_argument("--instances", type=float, default=5.0)
     parser.add_argument("--threads", type=int, help="of the network; all cores if not given")
+    parser.add_argument("--networks", type=int, help="at the same time; as the command chooses if not given")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     finder = load_exported(options.weights, options.threads)
@@ -39,7 +40,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "o.mp4"
         flags = Options(
-            options.weights, options.source, out, save_json=True, conf=threshold, threads=options.threads
+            options.weights,
+            options.source,
+            out,
+            save_json=True,
+            conf=threshold,
+            networks=options.networks,
+            threads=options.threads,
         )
         for _ in range(options.repeats):
             started = time.perf_counter()

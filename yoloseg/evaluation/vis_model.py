@@ -16,6 +16,7 @@ from yoloseg.evaluation.track_iou import Tracks, read_tracks
 from yoloseg.evaluation.vis_metrics import vis_score
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
+from yoloseg.inference.sources import Frame
 from yoloseg.tracking.clip import Follower
 from yoloseg.tracking.tracker import TrackerConfig
 from yoloseg.tracking.vis_results import VisResults
@@ -73,7 +74,7 @@ def evaluate_tracks(
     with VisResults(ids) as collected:
         follower = Follower(predictor, config)
         for number, frame, record in frames:
-            tracks = follower(record.read_image(), f"clip {number}", frame, None)
+            tracks = follower(Frame(f"clip {number}", record.read_image(), frame))
             collected.add(number, frame, tracks)
         results = [entry for entry in collected if entry["category_id"] is not None]
     tracks = read_tracks(ground_truth, results)

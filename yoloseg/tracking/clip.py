@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from yoloseg.data.letterbox import letterbox
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.results import Result
-from yoloseg.inference.sources import FPS_UNKNOWN, Source, open_source
+from yoloseg.inference.sources import FPS_UNKNOWN, Frame, Source, open_source
 from yoloseg.tracking.detections import Detections
 from yoloseg.tracking.stream import ReadAhead
 from yoloseg.tracking.tracker import Tracker, TrackerConfig
@@ -51,15 +51,30 @@ def track(
 
 def _frames(source: Source, following: Follower) -> Iterator[tuple[np.ndarray, Tracks]]:
     with ReadAhead(source) as frames:
-        for name, image, index, time, position in frames:
-            tracks = following(image, name, index, time, position)
+        for frame in frames:
+            tracks = following(frame)
             source.dropped = frames.dropped
             yield tracks.image, tracks
 
 
+class FittedFrame(NamedTuple):
+    """A frame as the network and the tracker take it. image: uint8 [H, W, 3] RGB of its clip's size; name: of
+    its video; number: in it; time: seconds; begins: whether it is the first of a clip."""
+
+    image: np.ndarray
+    name: str
+    number: int
+    time: float
+    begins: bool
+
+
 class Follower:
     """Calls the network and the tracker for one frame after the other. fitted: frames that were not of their
-    clip's size. Where config asks for reid, predictor must give embeddings."""
+    clip's size. Where config asks for reid, predictor must give embeddings.
+
+    In three steps, several frames may be looked at at a time: `fit` in order, `look` in any order, `follow`
+    in order again.
+    """
 
     def __init__(self, predictor: Predictor, config: TrackerConfig):
         self.predictor = predictor
@@ -70,24 +85,29 @@ class Follower:
         self._tracker = Tracker(self.config)
         self._last = -1
 
-    def __call__(
-        self, image: np.ndarray, name: str, index: int | None, time: float | None, position: int = 0
-    ) -> Tracks:
-        """Tracks of the next frame. name: of its video; another one, or a number that does not rise, begins a
-        clip. index, time: its number there and seconds from the start, None for pictures, which all are of
-        one clip; position: their number."""
+    def __call__(self, frame: Frame) -> Tracks:
+        """Tracks of the next frame."""
+        fitted = self.fit(frame)
+        return self.follow(fitted, look(self.predictor, fitted))
+
+    def fit(self, frame: Frame) -> FittedFrame:
+        """The next frame, in the size of its clip. Another name, or a number that does not rise, begins a
+        clip; pictures without a number all are of one clip."""
+        name, image, index, time, position = frame
         clip, number = (name, index) if index is not None else ("", position)
-        if clip != self._clip or number <= self._last:
+        begins = clip != self._clip or number <= self._last
+        if begins:
             self._clip, self._size = clip, image.shape[:2]
-            self._tracker = Tracker(self.config)
         self._last = number
         if image.shape[:2] != self._size:
             image = letterbox(image, self._size)
             self.fitted += 1
-        result = self.predictor.predict_image(image, path=name, frame=number)
-        return self._tracked(result, number / FPS_UNKNOWN if time is None else time)
+        return FittedFrame(image, name, number, number / FPS_UNKNOWN if time is None else time, begins)
 
-    def _tracked(self, result: Result, time: float) -> Tracks:
+    def follow(self, frame: FittedFrame, result: Result) -> Tracks:
+        """Its tracks. result: what the network found in it."""
+        if frame.begins:
+            self._tracker = Tracker(self.config)
         detections = Detections.of_result(result)
         ids = self._tracker.update(detections, result.frame)
         chosen = np.flatnonzero(ids)
@@ -103,6 +123,11 @@ class Follower:
             path=result.path,
             frame=result.frame,
             ids=ids[chosen],
-            time=time,
+            time=frame.time,
             rles=[detections.masks[i] for i in chosen],
         )
+
+
+def look(predictor: Predictor, frame: FittedFrame) -> Result:
+    """What the network finds in a frame."""
+    return predictor.predict_image(frame.image, path=frame.name, frame=frame.number)

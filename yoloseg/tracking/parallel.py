@@ -1,0 +1,50 @@
+"""Several networks, each at a frame of its own at the same time: what is in one does not depend on others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_parallel(works: Sequence[Callable[[T], R]], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """(item, work(item)) for each item in order, by one of `works`, each of which does one at a time.
+
+    A single one works where and when it is asked: a camera's frame does not wait for the next. Several are
+    in a thread each, and at most one item more than there are of them is under way. What a work raises is
+    raised in its item's place.
+    """
+    if len(works) == 1:
+        for item in items:
+            yield item, works[0](item)
+        return
+    free: SimpleQueue = SimpleQueue()
+    for work in works:
+        free.put(work)
+
+    def done(item: T) -> R:
+        work = free.get()
+        try:
+            return work(item)
+        finally:
+            free.put(work)
+
+    pending: deque = deque()
+    with ThreadPoolExecutor(len(works), "network") as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(done, item)))
+                if len(pending) > len(works):
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
