@@ -2,9 +2,10 @@
 
     python train/transfer.py --data animals.yaml --out runs/transfer
 
-Divides the classes of a set: `n` is trained on all but the last --apart of them, then there are two trainings
-on those, one from scratch and one from these weights (all but the class logits fit). Writes transfer.csv and
-transfer.png, mask AP over steps. What was measured is in train/transfer.md.
+Divides the classes of a set: `n` is trained on all but the last --apart of them, then there are three
+trainings on those: one from scratch, one from these weights (all but the class logits fit), and one from
+them with a schedule of half the epochs. Writes transfer.csv and transfer.png, mask AP over steps. What was
+measured is in train/transfer.md.
 """
 
 import csv
@@ -34,7 +35,7 @@ class Options:
     before: int = 24
     """Epochs of the training on the others."""
     epochs: int = 24
-    """Of the two that are compared."""
+    """Of the two that are compared; a third one, from the weights, is planned for half of them."""
     imgsz: int = 192
     """Network input."""
     seed: int = 0
@@ -87,11 +88,13 @@ def main() -> None:
     first = part(datasets, others, options.out / "others")
     second = part(datasets, kept, options.out / "kept")
     before = trained(first, options, options.before, options.out / "before")
+    best, half = before / "best.keras", options.epochs // 2
     runs = {
         "from scratch": trained(second, options, options.epochs, options.out / "scratch"),
         f"from weights of {len(others)} other classes": trained(
-            second, options, options.epochs, options.out / "tuned", before / "best.keras"
+            second, options, options.epochs, options.out / "tuned", best
         ),
+        f"from these weights, {half} epochs": trained(second, options, half, options.out / "half", best),
     }
     steps = len(load_datasets(second)["train"]) // DEFAULT.batch
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -105,7 +108,7 @@ def main() -> None:
             print(label, *(f"{done}: {ap:.3f}" for done, ap, _ in points))
     axes.set(xlabel="steps", ylabel="mask AP", title=f"{', '.join(kept)} ({options.imgsz} pixels)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(options.out / "transfer.png", dpi=100)
 
 
