@@ -1,11 +1,13 @@
 """Darknet's YOLOv4: time and memory of loading, and of prediction beside OpenCV's DNN on the same weights.
 
-    python -m tests.benchmarks.darknet [--imgsz 416] [--threads 1] [--repeats 15] [--load] [--parity]
+    python -m tests.benchmarks.darknet [--imgsz 416] [--threads 1] [--repeats 15] [--load|--parity|--export]
 
 Random weights, 258 MB. A picture of 640 x 480 in, boxes after suppression out, turn by turn in one process;
 the threshold is one that a hundred candidates pass. OpenCV decodes, its boxes are left unsuppressed; version
 5 cannot read Darknet's files any more (`pip install "opencv-python-headless<5"`). --load: loading alone, with
-what memory it adds. --parity: how far outputs are from OpenCV's instead of times.
+what memory it adds. --parity: how far outputs are from OpenCV's instead of times. --export: YOLOv4 and
+YOLOv4-tiny as exported files: bytes, how far boxes and scores are from the detector's own on pictures of
+three shapes, and times; OpenCV's network is not run.
 """
 
 import argparse
@@ -29,21 +31,32 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--parity", action="store_true")
+    parser.add_argument("--export", action="store_true")
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(options.threads)  # read when TensorFlow starts, below
-    from darknet_graphs import random_weights, yolov4
+    from darknet_graphs import yolov4, yolov4_tiny
 
     with tempfile.TemporaryDirectory() as folder:
-        cfg, weights = Path(folder) / "yolov4.cfg", Path(folder) / "yolov4.weights"
-        graph = yolov4(options.imgsz, options.imgsz)
-        cfg.write_text(str(graph))
-        weights.write_bytes(random_weights(graph))
+        cfg, weights = written(yolov4(options.imgsz, options.imgsz), Path(folder) / "yolov4.cfg")
+        if options.export:
+            exported(cfg, weights, options)
+            tiny = yolov4_tiny(options.imgsz, options.imgsz)
+            return exported(*written(tiny, Path(folder) / "yolov4-tiny.cfg"), options)
         if options.load:
             return load_times(cfg, weights)
         if options.parity:
             return parity(cfg, weights, options.imgsz)
         predict_times(cfg, weights, options)
+
+
+def written(graph, cfg: Path) -> tuple[Path, Path]:
+    from darknet_graphs import random_weights
+
+    weights = cfg.with_suffix(".weights")
+    cfg.write_text(str(graph))
+    weights.write_bytes(random_weights(graph))
+    return cfg, weights
 
 
 def load_times(cfg: Path, weights: Path) -> None:
@@ -114,7 +127,6 @@ def predict_times(cfg: Path, weights: Path, options) -> None:
     import keras
 
     import yoloseg.darknet
-    from yoloseg.darknet.decode import candidates
     from yoloseg.exporting.fold import folded
     from yoloseg.inference.benchmark import rendered_picture
 
@@ -126,12 +138,7 @@ def predict_times(cfg: Path, weights: Path, options) -> None:
     fold.compile(jit_compile=keras.backend.backend() == "jax")
     picture = rendered_picture()
     image = detector.image(picture)
-    outputs = detector.outputs(image)
-    scores = [
-        candidates(output, head, detector.imgsz, 0.0)[1]
-        for output, head in zip(outputs, detector.plan.heads, strict=True)
-    ]
-    threshold = float(np.sort(np.concatenate(scores))[-CANDIDATES])
+    threshold = threshold_of(detector, image)
 
     def in_opencv() -> object:
         opencv.setInput(cv2.dnn.blobFromImage(picture, 1 / 255, detector.imgsz[::-1]))
@@ -154,6 +161,65 @@ def predict_times(cfg: Path, weights: Path, options) -> None:
     for name, values in seconds.items():
         median, ratio = 1e3 * np.median(values), min(values) / min(seconds["OpenCV"])
         print(f"{name}: {1e3 * min(values):.0f} ms at best, median {median:.0f}; {ratio:.2f} of OpenCV's")
+
+
+def threshold_of(detector, image: np.ndarray) -> float:
+    """A score between those of box CANDIDATES and of the next, boxes counted once for each class."""
+    from yoloseg.darknet.decode import candidates
+
+    scores = [
+        candidates(output, head, detector.imgsz, 0.0)[1]
+        for output, head in zip(detector.outputs(image), detector.plan.heads, strict=True)
+    ]
+    return float(np.sort(np.concatenate(scores))[-CANDIDATES - 1 :][:2].mean())
+
+
+def exported(cfg: Path, weights: Path, options) -> None:
+    import yoloseg
+    from yoloseg.exporting import export_model
+    from yoloseg.inference.benchmark import rendered_picture
+
+    detector = yoloseg.darknet.load(cfg, weights)
+    picture = rendered_picture()
+    pictures = [np.ascontiguousarray(part) for part in (picture, picture.swapaxes(0, 1), picture[:416, :416])]
+    thresholds = [threshold_of(detector, detector.image(picture)) for picture in pictures]
+    asked = list(zip(pictures, thresholds, strict=True))
+    expected = [detector.find([picture], threshold, CANDIDATES)[0] for picture, threshold in asked]
+    kinds = [("savedmodel", "float32", ""), ("onnx", "float32", ".onnx")]
+    kinds += [("litert", precision, ".tflite") for precision in ("float32", "float16", "dynamic-int8")]
+    for format, precision, suffix in kinds:
+        path = weights.with_name(f"{weights.stem}-{precision}{suffix}")
+        export_model(detector, path, format, threshold=min(thresholds), precision=precision)
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        model = yoloseg.load(path, threads=options.threads)
+        found = [model.find([picture], threshold, CANDIDATES)[0] for picture, threshold in asked]
+        seconds = []
+        for _ in range(options.repeats):
+            begun = time.perf_counter()
+            model.find([picture], thresholds[0], CANDIDATES)
+            seconds.append(time.perf_counter() - begun)
+        print(
+            f"{weights.stem} {format} {precision}: {size:,} bytes, {difference(found, expected)}; "
+            f"{1e3 * min(seconds):.0f} ms at best, median {1e3 * np.median(seconds):.0f}"
+        )
+
+
+def difference(found: list, expected: list) -> str:
+    """Each box of the detector beside the nearest of its class in the file's; of those that have one, pixels
+    and score: the largest difference, and the median."""
+    boxes, scores = [], []
+    for ours, theirs in zip(found, expected, strict=True):
+        for box, score, number in zip(theirs.boxes, theirs.scores, theirs.class_ids, strict=True):
+            same = np.nonzero(ours.class_ids == number)[0]
+            if len(same):
+                apart = np.abs(ours.boxes[same] - box).max(1)
+                boxes.append(apart.min())
+                scores.append(abs(ours.scores[same[apart.argmin()]] - score))
+    counts = " + ".join(f"{len(ours)} of {len(theirs)}" for ours, theirs in zip(found, expected, strict=True))
+    return (
+        f"{counts} boxes, off by {max(boxes):.1e} pixels and {max(scores):.1e} of score at most, "
+        f"medians {np.median(boxes):.1e} and {np.median(scores):.1e}"
+    )
 
 
 if __name__ == "__main__":

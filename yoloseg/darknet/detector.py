@@ -58,7 +58,8 @@ class DarknetDetector:
 
     def outputs(self, image: np.ndarray) -> list[np.ndarray]:
         """image: float32 [H, W, 3] RGB in [0, 1], of `imgsz` -> float32 [h, w, A * (5 + K)] of each head."""
-        return [output[0] for output in self.network.predict_on_batch(image[None])]
+        outputs = keras.tree.flatten(self.network.predict_on_batch(image[None]))  # Keras gives one bare
+        return [output[0] for output in outputs]
 
     def image(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] RGB of any size -> float32 [*imgsz, 3], what the network is fed."""
@@ -114,7 +115,7 @@ def load(
     return DarknetDetector(plan, network, header, classes)
 
 
-def load_beside(weights: str | Path) -> DarknetDetector:
+def load_beside(weights: str | Path, imgsz: tuple[int, int] | None = None) -> DarknetDetector:
     """`load` with the `.cfg` of the same name beside the weights, and the `.names` if it is there. Raises
     WeightsError when there is no such cfg, and as `load`."""
     weights = Path(weights)
@@ -126,7 +127,7 @@ def load_beside(weights: str | Path) -> DarknetDetector:
             f"{weights}: Darknet's weights need the cfg they were trained with; put it beside them as {cfg}, "
             f"and the names of its classes as {names.name}"
         )
-    return load(cfg, weights, names if is_file(names) else None)
+    return load(cfg, weights, names if is_file(names) else None, imgsz)
 
 
 def _class_names(names: str | Path | Sequence[str] | None, plan: Plan) -> tuple[str, ...]:

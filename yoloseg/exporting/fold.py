@@ -9,12 +9,22 @@ from keras import layers
 from yoloseg.modeling.leaky_relu import LeakyReLU
 
 
+class GroupedConv2D(layers.Conv2D):
+    """Keras' on TensorFlow, as the plain operator: Keras has XLA compile it, which no other runtime has."""
+
+    def call(self, inputs):
+        import tensorflow as tf
+
+        outputs = tf.nn.conv2d(inputs, self.kernel, self.strides, self.padding.upper())
+        return tf.nn.bias_add(outputs, self.bias)
+
+
 def folded(network: keras.Model, image_shape: tuple[int, int]) -> keras.Model:
     """A functional model that computes what `network` computes in inference, on one size of picture.
 
-    network: of `build_network`: every BatchNormalization follows a convolution without bias. image_shape:
-    (height, width) of its input, static from here on. Convolutions keep their names, and take the scale and
-    shift of their BatchNorm as kernel and bias.
+    network: of `build_network` or of `yoloseg.darknet.graph.build_graph`: every BatchNormalization follows a
+    convolution without bias. image_shape: (height, width) of its input, static from here on. Convolutions
+    keep their names, and take the scale and shift of their BatchNorm as kernel and bias.
     """
     norms = {}
     for layer in network.layers:
@@ -29,6 +39,8 @@ def folded(network: keras.Model, image_shape: tuple[int, int]) -> keras.Model:
             return layers.LeakyReLU(layer.negative_slope, name=layer.name)
         if isinstance(layer, layers.Conv2D):
             config["use_bias"] = True
+            if layer.groups > 1:
+                return GroupedConv2D.from_config(config)
         return type(layer).from_config(config)
 
     def call(layer, *inputs, **_):  # BatchNorm was called with flags of training

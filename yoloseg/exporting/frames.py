@@ -16,9 +16,9 @@ from yoloseg.data.letterbox import PADDING
 
 class Placement(NamedTuple):
     """Where N frames lie in the network input, float32 tensors. region: [N, 4] xyxy, what of the input is
-    frame and not padding, as `yoloseg.data.letterbox.picture_region`. scale: [N, 1, 1], input pixels for a
-    frame pixel. shift: [N, 1, 4], left and top of the frame, twice. limit: [N, 1, 4], width and height of the
-    frame in its own pixels, twice."""
+    frame and not padding, as `yoloseg.data.letterbox.picture_region`. scale: [N, 1, 4], input pixels for a
+    frame pixel across and down, twice. shift: [N, 1, 4], left and top of the frame, twice. limit: [N, 1, 4],
+    width and height of the frame in its own pixels, twice."""
 
     region: Any
     scale: Any
@@ -29,11 +29,17 @@ class Placement(NamedTuple):
         """Boxes [N, D, 4] xyxy from pixels of the network input to those of the frame, within it."""
         return ops.minimum(ops.maximum((boxes - self.shift) / self.scale, 0.0), self.limit)
 
+    @classmethod
+    def of(cls, region, scale, shift, limit) -> Placement:
+        """N = 1. region: four numbers or scalar tensors; the others: two, across and down."""
+        twice = [_tensor(*pair, *pair)[None, None] for pair in (scale, shift, limit)]
+        return cls(_tensor(*region)[None], *twice)
 
-def letterbox_frames(frames, imgsz: tuple[int, int]):
+
+def letterbox_frames(frames, imgsz: tuple[int, int], padding: float = PADDING):
     """uint8 [B, H, W, 3] RGB -> float32 [B, h, w, 3] of whole numbers 0..255, and the Placement (N = 1).
 
-    H and W may be unknown when the graph is made.
+    padding: grey around the frame, 0..255. H and W may be unknown when the graph is made.
     """
     known = frames.shape[1] is not None and frames.shape[2] is not None
     if known:
@@ -44,12 +50,8 @@ def letterbox_frames(frames, imgsz: tuple[int, int]):
     fitted = [xp.maximum(xp.round(side * scale), 1.0) for side in (height, width)]
     extents = [xp.minimum(new, side * scale) for new, side in zip(fitted, (height, width), strict=True)]
     top, left = (xp.floor((target - side) / 2) for target, side in zip(imgsz, fitted, strict=True))
-    place = Placement(
-        _tensor(left, top, left + extents[1], top + extents[0])[None],
-        _tensor(scale)[None, None],
-        _tensor(left, top, left, top)[None, None],
-        _tensor(width, height, width, height)[None, None],
-    )
+    region = left, top, left + extents[1], top + extents[0]
+    place = Placement.of(region, (scale, scale), (left, top), (width, height))
     if known and (height, width) == tuple(imgsz):
         return ops.cast(frames, "float32"), place
     vanishing = xp.minimum(*(xp.round(side * scale) for side in (height, width))) < 1
@@ -59,7 +61,7 @@ def letterbox_frames(frames, imgsz: tuple[int, int]):
     images = horizontal.resample(vertical.resample(frames, 1), 2)
     images = ops.floor(images + 0.5)  # half up, as OpenCV
     inside = ops.cast(vertical.inside, "float32")[:, None] * ops.cast(horizontal.inside, "float32")
-    return ops.where(inside[None, :, :, None] > 0, images, float(PADDING)), place
+    return ops.where(inside[None, :, :, None] > 0, images, float(padding)), place
 
 
 def _tensor(*values):

@@ -25,21 +25,26 @@ class InstanceGraph:
 
     def __init__(self, model: YoloSeg, max_detections: int, threshold: float, *, fixed: bool = False):
         self.model = model
-        self.network = folded(model.network, model.imgsz)
+        self.imgsz = tuple(model.imgsz)
+        self.network = folded(model.network, self.imgsz)
         self.mask_subnet = model.mask_subnet
         self.max_detections = max_detections
         self.threshold = max(threshold, 1e-9)
         self.fixed = fixed
 
     def __call__(self, frames) -> dict:
-        return self.instances(*letterbox_frames(frames, self.model.imgsz))
+        return self.instances(*self.prepare(frames))
+
+    def prepare(self, frames):
+        """The network's input, as `instances` takes it: images [B, h, w, 3], 0..255, and the Placement."""
+        return letterbox_frames(frames, self.imgsz)
 
     def letterboxed(self, images, region) -> dict:
         """The same from letterboxed images uint8 [B, h, w, 3] and `region`, float32 [B, 4] xyxy: what of each
         is frame and not padding. Boxes are in pixels of the images, within their region.
         """
         limit = ops.concatenate([region[:, 2:]] * 2, -1)[:, None]
-        place = Placement(region, ops.ones((1, 1, 1)), ops.zeros((1, 1, 4)), limit)
+        place = Placement(region, ops.ones((1, 1, 4)), ops.zeros((1, 1, 4)), limit)
         return self.instances(ops.cast(images, "float32"), place)
 
     def instances(self, images, place: Placement) -> dict:

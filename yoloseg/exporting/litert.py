@@ -11,18 +11,24 @@ import keras
 import tensorflow as tf
 
 from yoloseg.errors import UsageError
+from yoloseg.exporting.box_graph import BoxGraph
 from yoloseg.exporting.graph import InstanceGraph, RawGraph
 
 METADATA = "metadata.json"
 
 
 def write_litert(
-    graph: InstanceGraph | RawGraph, path: Path, frame: tuple[int, int], precision: str, document: dict
+    graph: InstanceGraph | BoxGraph | RawGraph,
+    path: Path,
+    frame: tuple[int, int],
+    precision: str,
+    document: dict,
 ) -> None:
     """Writes `path`. frame: (height, width) of the frames. precision: see `export_model`; int8 is in the
     graph already (`yoloseg.exporting.quantize`).
 
-    Signature serving_default: `frames` uint8 [1, H, W, 3] RGB -> as the graph; a RawGraph also has `masks`.
+    Signature serving_default: `frames` uint8 [1, H, W, 3] RGB -> as the graph; an InstanceGraph also has
+    `letterboxed`, a RawGraph `masks`.
     Raises UsageError when the converter fails, as it does where an operator is not built in.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from yoloseg.darknet.detector import DarknetDetector
 from yoloseg.data.letterbox import PADDING
 from yoloseg.inference.exported import FORMAT_VERSION
 from yoloseg.modeling.network import YoloSeg
 
 
 def metadata(
-    model: YoloSeg,
+    model: YoloSeg | DarknetDetector,
     *,
     frame: tuple[int, int] | None,
     max_detections: int,
@@ -27,8 +28,8 @@ def metadata(
         "format": "yoloseg",
         "format_version": FORMAT_VERSION,
         "yoloseg": __version__,
-        "size": model.size,
         "classes": list(model.classes),
+        "masks": True,
         "input": {
             "name": "frames",
             "layout": "uint8 [B, H, W, 3], RGB",
@@ -48,6 +49,9 @@ def metadata(
             "num_detections": "int32 [B]; all outputs are 0 in slots from there on",
         },
     }
+    if isinstance(model, DarknetDetector):
+        return _of_boxes(document, model)
+    document["size"] = model.size
     if raw:
         document["input"]["letterbox"] = f"outside: one scale, centred, padded with {PADDING}"
         document |= {
@@ -65,4 +69,15 @@ def metadata(
             },
             "masks_signature": "P2_roi ... P5_roi float32 [D, 14, 14, E] -> masks float32 [D, 28, 28]",
         }
+    return document
+
+
+def _of_boxes(document: dict, detector: DarknetDetector) -> dict:
+    """The document of a Darknet detector: boxes without masks, frames stretched or with another padding."""
+    how = "one scale, centred, padded with 127.5"
+    if not detector.plan.letter_box:
+        how = "none, frames are stretched: bilinear, as OpenCV's INTER_LINEAR"
+    document["input"] |= {"letterbox": f"inside the file: {how}", "stretched": not detector.plan.letter_box}
+    document |= {"masks": False, "cfg": detector.plan.path.name}
+    del document["outputs"]["masks"]
     return document

@@ -8,16 +8,19 @@ from pathlib import Path
 import tensorflow as tf
 
 from yoloseg.errors import UsageError
+from yoloseg.exporting.box_graph import BoxGraph
 from yoloseg.exporting.graph import InstanceGraph
 
 OPSET = 18
 METADATA = "yoloseg"
 
 
-def write_onnx(graph: InstanceGraph, path: Path, frame: tuple[int, int] | None, document: dict) -> None:
+def write_onnx(
+    graph: InstanceGraph | BoxGraph, path: Path, frame: tuple[int, int] | None, document: dict
+) -> None:
     """Writes `path`, opset 18. frame: (height, width) of the frames, None for any.
 
-    `frames` uint8 [B, H, W, 3] RGB -> as `InstanceGraph`. Raises UsageError where tf2onnx fails.
+    `frames` uint8 [B, H, W, 3] RGB -> as the graph. Raises UsageError where tf2onnx fails.
     """
     import tf2onnx
 

@@ -10,20 +10,23 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from yoloseg.data.letterbox import letterbox, picture_region
+from yoloseg.data.letterbox import letterbox, letterbox_region, picture_region
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.inference.finder import Found, boxes_in_picture
 from yoloseg.inference.raw import LEVELS, postprocess
 
 FORMAT_VERSION = 1  # of the metadata
+GREY = 128  # around pictures of a Darknet detector that keep their aspect
 
 
 class ExportedFile(ABC):
     """What a file says of itself, and `find`; the runtimes below only run frames.
 
-    document: the file's metadata. Pictures go in as they are, one at a time.
+    document: the file's metadata. Pictures go in as they are, one at a time. masks: whether it has them;
+    where it does not, those that are found are all ones, so boxes are drawn as filled.
     """
 
     def __init__(self, path: Path, document: dict):
@@ -38,6 +41,7 @@ class ExportedFile(ABC):
         self.frame = tuple(document["input"]["frame"]) if document["input"]["frame"] else None
         self.score_threshold = float(document["score_threshold"])
         self.max_detections = int(document["max_detections"])
+        self.masks = bool(document.get("masks", True))
 
     def limits(self, score_threshold: float, max_detections: int) -> str | None:
         """What to tell a user who asks for more detections than the file keeps; None if that is not so."""
@@ -76,7 +80,7 @@ class ExportedFile(ABC):
             found["boxes"][0][:count],
             scores[:count],
             found["classes"][0][:count].astype(int),
-            found["masks"][0][:count],
+            found["masks"][0][:count] if self.masks else np.ones((count, 28, 28), np.float32),
         )
 
 
@@ -107,7 +111,9 @@ class LiteRTFile(ExportedFile):
     """A `.tflite` file, run by ai-edge-litert. threads: all cores if not given.
 
     Pictures of another size than its frames are letterboxed outside, for its second signature. Raw files are
-    completed by `yoloseg.inference.raw`.
+    completed by `yoloseg.inference.raw`. Files without masks have one signature: where its frames have the
+    network's size, other pictures are made such frames outside, as `DarknetDetector.image` does but for the
+    grey around those that keep their aspect: 128 of 255, not 127.5.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -132,6 +138,8 @@ class LiteRTFile(ExportedFile):
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         if self.frame == picture.shape[:2] and not self.document.get("raw"):
             return self._runner("serving_default")(frames=picture[None])
+        if not self.masks:
+            return self._boxes(picture)
         height, width = picture.shape[:2]
         image, region = letterbox(picture, self.imgsz)[None], picture_region(height, width, self.imgsz)
         if self.document.get("raw"):
@@ -141,6 +149,22 @@ class LiteRTFile(ExportedFile):
             found = self._runner("letterboxed")(images=image, region=region)
         boxes = boxes_in_picture(found["boxes"][0], height, width, self.imgsz)
         return found | {"boxes": boxes[None]}
+
+    def _boxes(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        if self.frame != self.imgsz:
+            self.check(picture)
+        stretched = self.document["input"]["stretched"]
+        found = self._runner("serving_default")(frames=_framed(picture, self.imgsz, stretched)[None])
+        boxes = found["boxes"][0]
+        height, width = picture.shape[:2]
+        if stretched:
+            scale = np.divide((width, height), self.imgsz[::-1])
+            boxes = (boxes * np.tile(scale, 2)).astype(np.float32)
+        else:
+            boxes = boxes_in_picture(boxes, height, width, self.imgsz)
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # neither all in the grey nor an empty slot
+        found = {name: found[name][:, inside] for name in ("scores", "classes")}
+        return found | {"boxes": boxes[None, inside], "num_detections": np.array([inside.sum()])}
 
     def _raw(self, image: np.ndarray, region: tuple) -> dict[str, np.ndarray]:
         def subnet(cuts: list[np.ndarray]) -> np.ndarray:
@@ -179,6 +203,16 @@ class OnnxFile(ExportedFile):
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         self.check(picture)
         return dict(zip(self._names, self._session.run(None, {"frames": picture[None]}), strict=True))
+
+
+def _framed(picture: np.ndarray, imgsz: tuple[int, int], stretched: bool) -> np.ndarray:
+    """uint8 [*imgsz, 3] of a picture of any size: stretched, or with its aspect on GREY."""
+    if stretched:
+        return cv2.resize(picture, imgsz[::-1], interpolation=cv2.INTER_LINEAR)
+    left, top, right, bottom = letterbox_region(*picture.shape[:2], imgsz)
+    frame = np.full((*imgsz, 3), GREY, np.uint8)
+    frame[top:bottom, left:right] = letterbox(picture, imgsz)[top:bottom, left:right]
+    return frame
 
 
 def load_exported(path: str | Path, threads: int | None = None) -> ExportedFile | None:

@@ -19,11 +19,16 @@ def suppress(boxes, scores, iou_threshold: float):
     from the start, and each round makes at least one more box final. It usually ends after a handful of
     rounds, at most N.
     """
-    count = boxes.shape[1]
+    return suppress_pairs(pairwise_iou(boxes, boxes), scores, iou_threshold)
+
+
+def suppress_pairs(overlaps, scores, threshold: float):
+    """`suppress` with the overlap of every pair given: [B, N, N], compared with `threshold`."""
+    count = overlaps.shape[1]
     # 0 x scores: otherwise converters store the table of all pairs, N x N, in the file
     position = np.arange(count, dtype="float32") + 0.0 * ops.cast(scores[0], "float32")
     before = position[None, :] < position[:, None]                      # [i, j]: j comes before i
-    conflict = ops.logical_and(pairwise_iou(boxes, boxes) > iou_threshold, before)
+    conflict = ops.logical_and(overlaps > threshold, before)
     conflict = ops.cast(conflict, "float32")
     valid = ops.cast(scores > 0, "float32")
 
