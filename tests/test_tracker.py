@@ -8,7 +8,7 @@ from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
 from yoloseg.tracking import Tracker, TrackerConfig
 from yoloseg.tracking.detections import Detections
-from yoloseg.tracking.reid import NEWEST, bidirectional_softmax, remembered
+from yoloseg.tracking.reid import LEAST, NEWEST, UNLIKE, bidirectional_softmax, remembered
 
 SIZE = (120, 200)
 
@@ -114,13 +114,36 @@ def test_instances_are_known_again_by_their_embeddings():
         followed([detections((5, 5, 20, 0)), detections(), detections((90, 80, 20, 0))], config)
 
 
+def test_looks_count_before_places():
+    """Two objects change places from one frame to the next, as after a cut, or while neither is seen."""
+    own = np.eye(2)
+    before = detections((20, 20, 30, 0), (90, 60, 30, 0), embeddings=own)
+    after = detections((22, 20, 30, 0), (88, 60, 30, 0), embeddings=own[::-1])
+    nothing = detections(embeddings=np.zeros((0, 2)))
+    for frames in ([before, before, after], [before, before, nothing, after]):
+        assert followed(frames)[-1] == [1, 2]
+        assert followed(frames, TrackerConfig(reid=True))[-1] == [2, 1]
+
+
+def test_what_looks_unlike_does_not_take_a_mask_over():
+    """Alone, it is the object again where motion looks for it, and another one otherwise."""
+    for cosine, ids in ((UNLIKE + 0.01, [1]), (UNLIKE - 0.01, [2])):
+        later = np.array([[cosine, np.sqrt(1 - cosine**2)]])
+        frames = [
+            detections((20, 20, 30, 0), embeddings=np.eye(2)[:1]),
+            detections((20, 20, 30, 0), embeddings=later),
+        ]
+        assert followed(frames, TrackerConfig(reid=True, motion=False))[-1] == ids
+        assert followed(frames, TrackerConfig(reid=True))[-1] == [1]
+
+
 def test_bidirectional_softmax_and_memory_by_their_formulas():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(3, 5)), rng.normal(size=(4, 5))
     one, other = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (one, other))
     powers = np.exp(20.0 * one @ other.T)
     expected = (powers / powers.sum(0) + powers / powers.sum(1, keepdims=True)) / 2
-    expected[one @ other.T <= 0.5] = 0
+    expected[one @ other.T <= LEAST] = 0
     assert 0 < (expected > 0).sum() < expected.size
     np.testing.assert_allclose(bidirectional_softmax(one, other), expected)
     vectors = np.array([[1.0, 0.0], [0.0, 1.0]])

@@ -1,4 +1,4 @@
-"""The console command `yoloseg`: each sub-command is `python -m yoloseg.<name>`."""
+"""The console command `yoloseg`: each sub-command is `python -m yoloseg.<name>`, with _ for -."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "box and mask AP of a weights file or of results, by COCO, LVIS or YouTube-VIS",
     "predict": "draw the instances found in pictures, videos or a camera's stream",
     "track": "follow instances through a video or a camera's stream",
+    "train-reid": "give a network a head by which tracking knows lost instances again",
     "export": "write one SavedModel, LiteRT or ONNX file that holds everything",
     "data": "check a data set before training, or write it in another format",
     "anchors": "fit anchor sizes to the boxes of a data set by k-means",
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`yoloseg COMMAND ...`; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMMANDS:
-        name = "data.__main__" if arguments[0] == "data" else arguments[0]  # the room of that name
+        # the folder of that name has the command within it
+        name = "data.__main__" if arguments[0] == "data" else arguments[0].replace("-", "_")
         return importlib.import_module(f"yoloseg.{name}").main(arguments[1:])
     if arguments in (["--version"], ["-V"]):
         from yoloseg import __version__

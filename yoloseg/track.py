@@ -64,7 +64,8 @@ class Options:
     threads: int | None = None
     """Of each such network; by default the cores are shared out."""
     reid: bool = False
-    """Find lost instances again by the network's embeddings, too (.keras weights)."""
+    """Know lost instances again by what they look like (.keras weights; best with the head that `yoloseg
+    train-reid` trains), and a larger --memory."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from yoloseg.modeling.architecture import LEVELS, STRIDES
+from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.network import YoloSeg
-from yoloseg.modeling.roi_align import roi_align
+from yoloseg.modeling.reid_head import describe, plain_vectors
 
 
 class ProposalStage(keras.Model):
@@ -39,22 +39,19 @@ class MaskStage(keras.Model):
 class EmbeddingStage(keras.Model):
     """ROI stage of identities: embedding maps, boxes and their masks -> a vector of length 1 for each box.
 
-    The mean of every level's map over the mask, less the mean of that map over the picture: what tells an
-    instance from its surroundings.
+    By the network's re-identification head, from the pictures too; without one the mean of every level's map
+    over the mask, less the mean of that map over the picture.
     """
 
+    def __init__(self, model: YoloSeg):
+        super().__init__()
+        self.model = model
+
     def call(self, inputs, training=False):
-        masks = inputs["masks"]
-        size = masks.shape[-1] // 2
-        weight = ops.mean(ops.reshape(masks, (-1, size, 2, size, 2)), axis=(2, 4))[..., None]
-        parts = []
-        for features, stride in zip(inputs["embeddings"], STRIDES, strict=True):
-            features = features - ops.mean(features, axis=(1, 2), keepdims=True)
-            cuts = roi_align(features, inputs["rois"], stride, size)
-            cuts = ops.reshape(cuts, (-1, size, size, features.shape[-1]))
-            total = ops.maximum(ops.sum(weight, axis=(1, 2)), 1e-6)
-            parts.append(ops.sum(cuts * weight, axis=(1, 2)) / total)
-        return ops.normalize(ops.concatenate(parts, axis=-1), axis=-1)
+        head = self.model.reid_head
+        if head is None:
+            return plain_vectors(inputs["embeddings"], inputs["rois"], inputs["masks"])
+        return head(describe(inputs["embeddings"], inputs["images"], inputs["rois"], inputs["masks"]))
 
 
 class Detector:
@@ -64,7 +61,7 @@ class Detector:
         self.model = model
         self._propose: dict[int, ProposalStage] = {}
         self._masks = _compiled(MaskStage(model))
-        self._embeddings = _compiled(EmbeddingStage())
+        self._embeddings = _compiled(EmbeddingStage(model))
 
     def detect(
         self,
@@ -92,23 +89,26 @@ class Detector:
         return kept
 
     def propose(self, images, max_detections: int = 100, regions: np.ndarray | None = None) -> dict:
-        """The dense stage alone: scores, boxes, classes as `detect` has them, and `embeddings`, four maps."""
+        """The dense stage alone: scores, boxes, classes as `detect` has them, `embeddings`, four maps, and
+        the `images` themselves."""
         if max_detections not in self._propose:
             self._propose[max_detections] = _compiled(ProposalStage(self.model, max_detections))
         images = np.asarray(images)
         if regions is None:
             regions = np.tile(np.array([0, 0, images.shape[2], images.shape[1]]), (len(images), 1))
         inputs = {"images": images, "regions": np.asarray(regions, np.float32)}
-        return self._propose[max_detections].predict_on_batch(inputs)
+        return self._propose[max_detections].predict_on_batch(inputs) | {"images": images}
 
     def embeddings(self, found: dict, image: int, masks: np.ndarray) -> np.ndarray:
         """float32 [count, E], each of length 1, of the detections whose `masks` [count, 28, 28] are given."""
         if not len(masks):
-            return np.zeros((0, sum(level.shape[-1] for level in found["embeddings"])), np.float32)
+            width = self.model.reid_dim or sum(level.shape[-1] for level in found["embeddings"])
+            return np.zeros((0, width), np.float32)
         rois, padding = self._few_shapes(found, image, len(masks))
         embeddings = [level[image : image + 1] for level in found["embeddings"]]
         masks = np.concatenate([masks, np.zeros((padding, *masks.shape[1:]), np.float32)])
-        inputs = {"embeddings": embeddings, "rois": rois, "masks": masks[None]}
+        picture = found["images"][image : image + 1]
+        inputs = {"embeddings": embeddings, "images": picture, "rois": rois, "masks": masks[None]}
         return self._embeddings.predict_on_batch(inputs)[: len(masks) - padding]
 
     def masks(self, found: dict, image: int, count: int) -> np.ndarray:

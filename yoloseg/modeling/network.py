@@ -19,6 +19,7 @@ from yoloseg.files import atomic_write
 from yoloseg.modeling.architecture import LEVELS, STRIDES, build_mask_subnet, build_network
 from yoloseg.modeling.boxes import anchor_boxes, anchors_at, clip_boxes, decode
 from yoloseg.modeling.nms import suppress, top
+from yoloseg.modeling.reid_head import build_reid_head
 from yoloseg.modeling.roi_align import adaptive_feature_pooling
 from yoloseg.modeling.sizes import SIZES
 
@@ -33,7 +34,8 @@ class YoloSeg(keras.Model):
     height) in pixels of the network input, equally long. imgsz: (height, width) it was trained at, multiples
     of 32; other sizes may be fed. classes_per_anchor: class logits for each anchor, or one set a cell.
     score_threshold: what `predict` uses by default. nms_iou, candidates: of the suppression, first per level,
-    then across levels; with two_stage_nms=False across levels only.
+    then across levels; with two_stage_nms=False across levels only. reid_dim: numbers of the vector by which
+    an instance is known again; 0 for a network without the head that makes it (reid_head is None then).
     """
 
     def __init__(
@@ -48,11 +50,12 @@ class YoloSeg(keras.Model):
         nms_iou: float = 0.5,
         candidates: int = 200,
         two_stage_nms: bool = True,
+        reid_dim: int = 0,
         format_version: int = FORMAT_VERSION,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_config(size, classes, anchors, imgsz)
+        check_config(size, classes, anchors, imgsz, reid_dim)
         # Configuration
         self.size = size
         self.classes = tuple(classes)
@@ -63,11 +66,19 @@ class YoloSeg(keras.Model):
         self.nms_iou = float(nms_iou)
         self.candidates = int(candidates)
         self.two_stage_nms = two_stage_nms
+        self.reid_dim = int(reid_dim)
         self.format_version = format_version
         # Layers
         self.network = build_network(SIZES[size], len(self.anchors[0]), len(self.classes), classes_per_anchor)
         self.mask_subnet = build_mask_subnet(SIZES[size])
+        self.reid_head = build_reid_head(SIZES[size], self.reid_dim) if reid_dim else None
         self.built = True
+
+    @property
+    def all_layers(self) -> list[keras.layers.Layer]:
+        """Those of all its parts; no two have one name."""
+        head = self.reid_head.layers if self.reid_head is not None else []
+        return [*self.network.layers, *self.mask_subnet.layers, *head]
 
     def call(self, images, training=None):
         """images: [B, H, W, 3], 0..255, letterboxed RGB -> {"P2": {...}, ...} as `build_network` says."""
@@ -165,6 +176,7 @@ class YoloSeg(keras.Model):
             "nms_iou": self.nms_iou,
             "candidates": self.candidates,
             "two_stage_nms": self.two_stage_nms,
+            "reid_dim": self.reid_dim,
             "format_version": self.format_version,
         }
 
@@ -173,7 +185,7 @@ class YoloSeg(keras.Model):
         return cls(**{k: v for k, v in config.items() if k not in ("name", "trainable", "dtype")})
 
 
-def check_config(size, classes, anchors, imgsz) -> None:
+def check_config(size, classes, anchors, imgsz, reid_dim=0) -> None:
     """Raises UsageError for a network that cannot be built."""
     if size not in SIZES:
         raise UsageError(f"size {size!r} is not one of {', '.join(SIZES)}")
@@ -188,6 +200,8 @@ def check_config(size, classes, anchors, imgsz) -> None:
         raise UsageError(f"anchor sides must be positive, got {anchors!r}")
     if len(imgsz) != 2 or any(side <= 0 or side % STRIDES[-1] for side in imgsz):
         raise UsageError(f"imgsz must be height and width, multiples of {STRIDES[-1]}, got {tuple(imgsz)}")
+    if type(reid_dim) is not int or reid_dim < 0:
+        raise UsageError(f"reid_dim must be a whole number, 0 or more, got {reid_dim!r}")
 
 
 def save_model(model: YoloSeg, path: str | Path) -> None:
@@ -245,7 +259,7 @@ def _misfit(path: Path, config: dict) -> str | None:
 
     with file:
         file.visititems(note)
-    for layer in [*model.network.layers, *model.mask_subnet.layers]:
+    for layer in model.all_layers:
         wanted = [tuple(variable.shape) for variable in layer.weights]
         if wanted != held.get(layer.name, []):
             sizes = ", ".join(map(str, held.get(layer.name, []))) or "none"

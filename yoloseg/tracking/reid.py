@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST = 0.5  # cosine of what can be the same at all: a softmax alone finds the best of any two
+# train/reid.py measured these, and train/reid.md says what they are worth
+LEAST = 0.35  # cosine of what can be the same at all: a softmax alone finds the best of any two
+UNLIKE = 0.2  # cosine from one frame to the next, up to which it is another one in its place
 NEWEST = 10.0  # weight of all remembered embeddings; the newest have the inverse of their age more
-SHARPNESS = 20.0  # by which cosines are multiplied before the softmax: our embeddings have length 1
+SHARPNESS = 20.0  # of cosines before the softmax: our embeddings have length 1, and are trained with 1 / 20
 
 
 def bidirectional_softmax(embeddings: np.ndarray, memory: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from yoloseg.errors import UsageError
 from yoloseg.tracking.association import associate
 from yoloseg.tracking.detections import Detections
-from yoloseg.tracking.reid import bidirectional_softmax
+from yoloseg.tracking.reid import UNLIKE, bidirectional_softmax
 from yoloseg.tracking.rle import moved_rle, rle_iou
 from yoloseg.tracking.tracks import TrackState
 
@@ -27,9 +27,9 @@ class TrackerConfig:
     best of the tracks that are left, and a new track if none is near ("best"), a new track ("new"), or
     nothing ("drop"). memory: frames for which a track that is not seen is remembered. motion: whether masks
     are compared where their track should be by now, and lost tracks are looked for there. reid: whether lost
-    tracks are also found by their embeddings, where detections have them. across_classes: whether a detection
-    may continue a track of another class; its class is then voted on. new_score: least score with which a
-    track is opened.
+    tracks are known again by their embeddings, before they are looked for, and masks match only where the
+    embeddings are not UNLIKE; detections must have them. across_classes: whether a detection may continue a
+    track of another class; its class is then voted on. new_score: least score with which a track is opened.
     """
 
     gating: float = 0.99
@@ -68,8 +68,11 @@ class Tracker:
     def update(self, detections: Detections, frame: int | None = None) -> np.ndarray:
         """int [N]: the id of each detection's track, counted from 1; 0 where it is left out (`doubtful`
         "drop", or a score below `new_score`). All frames must have one size. frame: its number, where some
-        are missing; the one after the last if not given. Raises ValueError if it is not above the last.
+        are missing; the one after the last if not given. Raises ValueError if it is not above the last,
+        UsageError where reid lacks embeddings.
         """
+        if self.config.reid and len(detections) and detections.embeddings is None:
+            raise UsageError("reid needs detections with embeddings; a .keras network gives them")
         number = self._frame + 1 if frame is None else frame
         if number <= self._frame:
             raise ValueError(f"frame {number} comes after frame {self._frame}")
@@ -100,13 +103,16 @@ class Tracker:
         return ids
 
     def _mask_cost(self, detections: Detections, tracks: list[TrackState]) -> np.ndarray:
-        """1 - IoU of masks, 1 between different classes."""
+        """1 - IoU of masks, 1 between different classes and, with reid, where embeddings are unlike."""
         masks = []
         for track in tracks:
             shift = track.shift(self._frame) if self.config.motion else (0.0, 0.0)
             masks.append(moved_rle(track.mask, *shift) if any(shift) else track.mask)
         cost = 1.0 - rle_iou(detections.masks, masks)
-        return np.where(self._possible(detections, tracks), cost, 1.0)
+        possible = self._possible(detections, tracks)
+        if self.config.reid and cost.size:
+            possible &= detections.embeddings @ self._memory(tracks).T > UNLIKE
+        return np.where(possible, cost, 1.0)
 
     def _possible(self, detections: Detections, tracks: list[TrackState]) -> np.ndarray:
         """bool [M, N]: whether a detection may continue a track."""
@@ -114,8 +120,8 @@ class Tracker:
         return self.config.across_classes | (detections.class_ids[:, None] == classes)
 
     def _recover(self, detections: Detections, rows: list[int], ids: np.ndarray) -> list[int]:
-        """Finds lost tracks again, by place and by embedding; returns the rows that are still without one."""
-        for used, scores_of in ((self.config.motion, self._place), (self.config.reid, self._alike)):
+        """Finds lost tracks again, by embedding and by place; returns the rows that are still without one."""
+        for used, scores_of in ((self.config.reid, self._alike), (self.config.motion, self._place)):
             tracks = list(self.tracks.values())
             lost = [column for column, track in enumerate(tracks) if track.last_frame < self._frame]
             if not used or not rows or not lost:
@@ -142,10 +148,11 @@ class Tracker:
 
     def _alike(self, detections: Detections, tracks: list[TrackState]) -> np.ndarray:
         """float [M, N] in 0..1, among all of them: also those that are found already are candidates."""
-        if detections.embeddings is None:
-            raise UsageError("reid needs detections with embeddings; a .keras network gives them")
-        memory = np.stack([track.embedding(self._frame) for track in tracks])
-        return bidirectional_softmax(detections.embeddings, memory)
+        return bidirectional_softmax(detections.embeddings, self._memory(tracks))
+
+    def _memory(self, tracks: list[TrackState]) -> np.ndarray:
+        """float [N, E], N at least 1."""
+        return np.stack([track.embedding(self._frame) for track in tracks])
 
     def _continue(self, detections, tracks, matches, ids) -> None:
         for row, column in matches:

@@ -37,7 +37,7 @@ def transfer_weights(source: YoloSeg | Path, target: YoloSeg) -> Transfer:
     """
     known = read_h5(source) if isinstance(source, Path) else layers_of(source)
     loaded, left, values = [], [], []
-    for layer in [*target.network.layers, *target.mask_subnet.layers]:
+    for layer in target.all_layers:
         if not layer.weights:
             continue
         if layer.name not in known:
@@ -59,8 +59,7 @@ def transfer_weights(source: YoloSeg | Path, target: YoloSeg) -> Transfer:
 
 def layers_of(model: YoloSeg) -> dict[str, list[np.ndarray]]:
     """Values of the weights of each layer, by its name."""
-    layers = [*model.network.layers, *model.mask_subnet.layers]
-    return {layer.name: layer.get_weights() for layer in layers if layer.weights}
+    return {layer.name: layer.get_weights() for layer in model.all_layers if layer.weights}
 
 
 def read_h5(path: Path) -> dict[str, list[np.ndarray]]:
