@@ -124,6 +124,35 @@ def test_by_iou_equals_the_loop(truth, level, classes_at):
     check_by_iou(*truth, level, replace(PAPER, classes_at=classes_at))
 
 
+@settings(max_examples=40)
+@given(ground_truth())
+def test_by_iou_gives_each_object_its_best_anchor(truth):
+    """Over all levels: beside what the bands give, one anchor for each object, in the cell of its centre, but
+    where two objects want the same one."""
+    boxes, classes = truth
+    best = best_anchor(LEVELS, boxes)
+    fits = [ops.convert_to_numpy(level)[0] for level in best]
+    for level, sides in enumerate(LEVELS):
+        height, width = GRIDS[level]
+        anchors, stride = anchor_boxes(sides, STRIDES[level], height, width), STRIDES[level]
+        plain = numpy_of(assign_by_iou(anchors, GRIDS[level], boxes, classes, level, DEFAULT))
+        got = numpy_of(assign_by_iou(anchors, GRIDS[level], boxes, classes, level, DEFAULT, best[level]))
+        wanted = {}
+        for i, box in enumerate(boxes[0]):
+            box = at_least_a_pixel(box)
+            column = min(int((box[0] + box[2]) / 2 // stride), width - 1)
+            row = min(int((box[1] + box[3]) / 2 // stride), height - 1)
+            for k in np.flatnonzero(fits[level][i]) if classes[0, i] >= 0 else ():
+                wanted.setdefault((row * width + column) * len(sides) + k, []).append(i)
+        for n in range(len(anchors)):
+            assert got["positive"][n] == max(plain["positive"][n], n in wanted)
+            if n in wanted:
+                assert got["matched"][n] in wanted[n] and not got["ignore"][n]
+                assert got["class_positive"][n] == 1
+            else:
+                assert got["matched"][n] == plain["matched"][n] and got["ignore"][n] == plain["ignore"][n]
+
+
 def test_by_iou_thresholds_grow_with_the_level():
     """One box whose IoU with its anchor is 0.35: foreground where 0.4 x scale is at most that."""
     anchor = xyxy(ANCHORS[0])

@@ -90,9 +90,11 @@ class Setting:
 SETTINGS = {  # (precision, what makes it); every trace takes half a minute
     "default in float16": ("mixed_float16", lambda: Setting(replace(DEFAULT, warmup_steps=0))),
     "paper in bfloat16": ("mixed_bfloat16", lambda: Setting(PAPER)),
-    "one class, learned balance": (
+    "one class, learned balance, anchors by aspect": (
         "float32",
-        lambda: Setting(replace(DEFAULT, warmup_steps=0, balance="each"), classes=("bear",)),
+        lambda: Setting(
+            replace(DEFAULT, warmup_steps=0, balance="each", assignment="shape"), classes=("bear",)
+        ),
     ),
 }
 

@@ -52,7 +52,8 @@ ARMS = {
     "objectness target 1": {"objectness_target": "one"},
     "class logits per anchor": {"classes_per_anchor": True},
     "class at the centroid": {"classes_at": "centroid"},
-    "assignment by IoU": {"assignment": "iou"},
+    "several anchors by aspect": {"assignment": "shape"},
+    "assignment by IoU": {"assignment": "iou", "each_object": False},
     "anchors within a factor of 4": {"shape_ratio": 4.0},
     "6 anchors a level": {"anchors_per_level": 6},
     "no logit adjustment": {"logit_adjustment": 0.0},
@@ -75,6 +76,13 @@ ARMS = {
     },
     "assignment by IoU, colour, scale and translate": {
         "assignment": "iou",
+        "each_object": False,
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
+        ),
+    },
+    "several anchors by aspect, colour, scale and translate": {
+        "assignment": "shape",
         "augmentation": Augmentation(
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         ),

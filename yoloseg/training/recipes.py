@@ -13,7 +13,8 @@ class Recipe:
     """Choices of targets, losses and optimiser.
 
     assignment: "iou", an anchor belongs to the object with the largest IoU if it is >= foreground x
-        level_scale, is background below background x level_scale and is ignored in between; or "shape", an
+        level_scale, is background below background x level_scale and is ignored in between; with
+        `each_object` its best-fitting anchor belongs to every object whatever their IoU; or "shape", an
         object belongs to every anchor whose sides are within a factor of `shape_ratio`, at the cell of its
         centre and the two nearest neighbours, on every level (several anchors for one object: YOLOv4, section
         3.4).
@@ -49,6 +50,7 @@ class Recipe:
     foreground: float
     background: float
     level_scale: tuple[float, float, float, float]
+    each_object: bool
     shape_ratio: float
     box_loss: Literal["smooth_l1", "ciou"]
     objectness_target: Literal["one", "iou"]
@@ -85,6 +87,7 @@ PAPER = Recipe(
     foreground=0.4,
     background=0.3,
     level_scale=(0.6, 0.8, 1.0, 1.2),
+    each_object=False,
     shape_ratio=4.0,
     box_loss="smooth_l1",
     objectness_target="one",
@@ -112,10 +115,11 @@ DEFAULT = Recipe(
     name="default",
     anchors_per_level=3,
     classes_per_anchor=False,
-    assignment="shape",
+    assignment="iou",
     foreground=0.4,
     background=0.3,
     level_scale=(0.6, 0.8, 1.0, 1.2),
+    each_object=True,
     shape_ratio=2.0,
     box_loss="ciou",
     objectness_target="iou",

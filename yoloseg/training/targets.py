@@ -18,6 +18,8 @@ from yoloseg.training.recipes import Recipe
 
 # Objects are seen at least this large when they are matched to anchors and cells.
 MIN_SIDE = 1.0
+# Objects whose IoU with all anchors is held at a time: a crowd of 500 would need gigabytes.
+PAIRED = 16
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,25 @@ def crowd_ignore(anchor_xyxy: np.ndarray, boxes, classes):
 
 
 def assign_by_iou(
-    anchors: np.ndarray, grid: tuple[int, int], boxes, classes, level: int, recipe: Recipe
+    anchors: np.ndarray, grid: tuple[int, int], boxes, classes, level: int, recipe: Recipe, level_best=None
 ) -> Assignment:
     """The report's code: the object with the largest IoU, foreground and background thresholds scaled per
     level.
 
-    anchors: [H * W * A, 4] centre x, y, width, height; grid: (H, W).
+    anchors: [H * W * A, 4] centre x, y, width, height; grid: (H, W). level_best: bool [B, G, A], True at an
+    object's best-fitting anchor over all levels, which at its centre's cell is foreground whatever its IoU,
+    so that no object is left without one (Faster R-CNN, arXiv 1506.01497, section 3.1.2, has such a rule);
+    not given, objects that no anchor fits are not learned.
     """
     scale = recipe.level_scale[level]
     boxes = grown(boxes)
     real = ops.cast(classes >= 0, "float32")
-    overlap = pairwise_iou(corners(anchors), boxes) * real[:, None]                       # [B, N, G]
-    best, matched = ops.max(overlap, axis=-1), ops.cast(ops.argmax(overlap, axis=-1), "int32")
+    best, matched = largest_iou(anchors, boxes, real)                                     # [B, N]
     positive = ops.cast(best >= recipe.foreground * scale, "float32")
+    if level_best is not None:
+        owner = at_centre(anchors, grid, boxes, ops.logical_and(level_best, classes[..., None] >= 0))
+        matched = ops.where(owner >= 0, owner, matched)
+        positive = ops.maximum(positive, ops.cast(owner >= 0, "float32"))
     between = ops.cast(best >= recipe.background * scale, "float32") * (1.0 - positive)
     ignore = ops.maximum(between, crowd_ignore(corners(anchors), boxes, classes) * (1.0 - positive))
     class_positive = positive
@@ -83,6 +91,7 @@ def assign_by_iou(
         # The class is encoded at the centroid only: by all anchors of that cell, whatever their IoU.
         centre = (boxes[..., :2] + boxes[..., 2:]) / 2                                    # [B, G, 2]
         stride = 2 * anchors[0, :2]
+        overlap = pairwise_iou(corners(anchors), boxes)                                   # [B, N, G]
         offset = ops.abs(anchors[None, :, None, :2] - centre[:, None])                    # [B, N, G, 2]
         here = ops.all(offset <= stride / 2, axis=-1)
         here = ops.cast(here, "float32") * real[:, None]
@@ -90,6 +99,37 @@ def assign_by_iou(
         class_positive = ops.max(here, axis=-1)
         matched = ops.where(positive > 0, matched, nearest)
     return Assignment(None, matched, positive, class_positive, ignore)
+
+
+def largest_iou(anchors: np.ndarray, boxes, real):
+    """Of the objects with real (float32 [B, G]) 1: the largest IoU with each anchor, float32 [B, N], and
+    whose it is, int32 [B, N]; 0 where there is none. Never holds the IoU of more than PAIRED objects."""
+    best = matched = None
+    for first in range(0, boxes.shape[1], PAIRED):
+        part = slice(first, first + PAIRED)
+        overlap = pairwise_iou(corners(anchors), boxes[:, part]) * real[:, None, part]
+        iou, index = ops.max(overlap, axis=-1), ops.cast(ops.argmax(overlap, axis=-1), "int32") + first
+        matched = index if best is None else ops.where(iou > best, index, matched)
+        best = iou if best is None else ops.maximum(iou, best)
+    return best, matched
+
+
+def at_centre(anchors: np.ndarray, grid: tuple[int, int], boxes, level_best):
+    """int32 [B, N]: the object (the last of several) in the cell of whose centre an anchor is that has the
+    shape `level_best` chose for it; -1 for other anchors."""
+    (height, width), count = grid, len(anchors)
+    stride = 2 * anchors[0, :2]
+    cell = ops.floor((boxes[..., :2] + boxes[..., 2:]) / 2 / stride)                      # [B, G, 2]
+    cell = ops.cast(ops.clip(cell, 0, np.array([width - 1, height - 1], np.float32)), "int32")
+    per_cell = count // (height * width)
+    index = (cell[..., 1] * width + cell[..., 0])[..., None] * per_cell + np.arange(per_cell, dtype="int32")
+    index = ops.where(level_best, index, count)                                           # [B, G, A]
+    batch = ops.shape(index)[0]
+    index = index + ops.arange(batch, dtype="int32")[:, None, None] * (count + 1)
+    objects = ops.zeros_like(index) + np.arange(index.shape[1], dtype="int32")[:, None]
+    owner = ops.segment_max(ops.reshape(objects, (-1,)), ops.reshape(index, (-1,)), batch * (count + 1))
+    owner = ops.reshape(owner, (-1, count + 1))[:, :count]
+    return ops.maximum(owner, -1)  # an empty segment holds the lowest number
 
 
 def assign_by_shape(

@@ -99,7 +99,8 @@ class Trainer(keras.Model):
             if recipe.assignment == "shape":
                 assignments[level] = assign_by_shape(anchors[level], grid, boxes, classes, best[i], recipe)
             else:
-                assignments[level] = assign_by_iou(anchors[level], grid, boxes, classes, i, recipe)
+                own = best[i] if recipe.each_object else None
+                assignments[level] = assign_by_iou(anchors[level], grid, boxes, classes, i, recipe, own)
         foreground = sum(ops.sum(assignment.positive) for assignment in assignments.values())
         foreground = ops.maximum(foreground, 1.0)
         one, zero = ops.ones(()), ops.zeros(())
