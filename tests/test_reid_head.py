@@ -274,6 +274,9 @@ def test_a_few_steps_of_training_find_instances_again():
     before = retrieval(embedded(unseen.vectors, None), unseen)
     assert before[0] < 0.6 and before[1] == 40 * 4 * 3 * 3
     train_head(head, bank, 12, 10, 0, lambda epoch, loss: losses.append((epoch, loss)))
+    mean, variance = head.get_layer("reid_norm").get_weights()  # as `standardise` set them
+    np.testing.assert_allclose(mean, bank.vectors.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(variance[-COLOURS:], bank.vectors.var(axis=0)[-COLOURS:], rtol=1e-4)
     assert retrieval(embedded(unseen.vectors, head), unseen)[0] > 0.8
     assert [epoch for epoch, _ in losses] == list(range(1, 13)) and losses[-1][1] < 0.5 * losses[0][1]
     bank = replace(bank, vectors=np.full_like(bank.vectors, np.inf))
@@ -309,13 +312,13 @@ def test_retrieval_counts_nearest_vectors():
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    """From a file of a time when there was no head."""
+    """From a file without a head, which is as such files were before there were any."""
     for counts, number in ((shapes.CLIPS, 3), (shapes.FRAMES, 2)):
         for split in ("train", "val"):
             monkeypatch.setitem(counts, split, number)
     before = YoloSeg("n", ("thing",), ANCHORS, (64, 64))
-    save_model(before, tmp_path / "now.keras")
-    rewrite(tmp_path / "now.keras", tmp_path / "w.keras", '"reid_dim": 0, ', "")
+    assert "reid_dim" not in before.get_config()
+    save_model(before, tmp_path / "w.keras")
     flags = ["--weights", str(tmp_path / "w.keras"), "--out", str(tmp_path / "out" / "h.keras")]
     assert main([*flags, "--epochs", "2", "--batch", "2", "--views", "2", "--dim", "8"]) == 0
     told = capsys.readouterr().out

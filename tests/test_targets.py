@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from yoloseg.modeling.boxes import anchor_boxes
+from yoloseg.training import targets
 from yoloseg.training.recipes import DEFAULT, PAPER
 from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor, grown, match_proposals
 
@@ -119,9 +120,16 @@ def check_by_iou(boxes, classes, level: int, recipe):
 
 
 @settings(max_examples=40, deadline=None)
-@given(ground_truth(), st.integers(0, 3), st.sampled_from(["centroid", "foreground"]))
-def test_by_iou_equals_the_loop(truth, level, classes_at):
-    check_by_iou(*truth, level, replace(PAPER, classes_at=classes_at))
+@given(
+    ground_truth(),
+    st.integers(0, 3),
+    st.sampled_from(["centroid", "foreground"]),
+    st.sampled_from([1, 3, 16]),
+)
+def test_by_iou_equals_the_loop(truth, level, classes_at, paired):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "PAIRED", paired)  # objects at a time: four are there
+        check_by_iou(*truth, level, replace(PAPER, classes_at=classes_at))
 
 
 @settings(max_examples=40)

@@ -89,7 +89,7 @@ def test_track_yields_frames_and_identities(tmp_path):
     assert drawn.shape == frame.shape and (drawn != seen[3][0]).any()
     with pytest.raises(DataError, match="no such file"):
         tracking.track(tmp_path / "none.mp4", BrightSquares())
-    with pytest.raises(UsageError, match="gives no embeddings"):
+    with pytest.raises(UsageError, match="give no embeddings"):
         tracking.track(path, BrightSquares(), tracking.TrackerConfig(reid=True))
 
 
@@ -399,6 +399,17 @@ def test_in_parallel_keeps_order_and_bounds():
             for number, _ in in_parallel(works, range(9)):
                 done.append(number)
         assert done == [0, 1]
+
+    def broken():
+        yield from range(5)
+        raise DataError("the source")
+
+    for count in (1, 2, 3, 9):
+        done = []
+        with pytest.raises(DataError, match="the source"):
+            for number, _ in in_parallel([abs] * count, broken()):
+                done.append(number)
+        assert done == [0, 1, 2, 3, 4]
 
 
 def test_a_single_work_does_not_wait_for_the_next_item():

@@ -54,7 +54,7 @@ ARMS = {
     "class at the centroid": {"classes_at": "centroid"},
     "several anchors by aspect": {"assignment": "shape"},
     "assignment by IoU": {"assignment": "iou", "each_object": False},
-    "anchors within a factor of 4": {"shape_ratio": 4.0},
+    "several anchors by aspect, within a factor of 4": {"assignment": "shape", "shape_ratio": 4.0},
     "6 anchors a level": {"anchors_per_level": 6},
     "no logit adjustment": {"logit_adjustment": 0.0},
     "AdamW": {"optimizer": "adamw", "learning_rate": 3e-3},

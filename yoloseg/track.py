@@ -60,7 +60,8 @@ class Options:
     """Least score with which a track is opened."""
     networks: int | None = None
     """How many frames a LiteRT or ONNX network looks at at the same time, each with its own threads; by
-    default one for each core, but four at most. A camera's frames are looked at one by one."""
+    default as many as there are cores for with --threads of each, four at most. A camera's are looked at one
+    by one."""
     threads: int | None = None
     """Of each such network; by default the cores are shared out."""
     reid: bool = False

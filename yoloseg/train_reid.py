@@ -42,7 +42,7 @@ class Options:
     views: int = 8
     """Frames taken of each clip, drawings made of each picture."""
     limit: int = 6000
-    """Most of them in all, that the network runs over."""
+    """Most of them in a split, that the network runs over."""
     dim: int = 64
     """Numbers of an instance's vector."""
     seed: int = 0
@@ -68,6 +68,8 @@ def train(options: Options) -> None:
     for name, least in (("epochs", 1), ("batch", 2), ("views", 2), ("limit", 2), ("dim", 2), ("seed", 0)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
+    if options.limit < options.views:
+        raise UsageError(f"--limit {options.limit} is below --views {options.views}")
     if options.out.suffix != ".keras":
         raise UsageError(f"--out {options.out}: name a .keras file")
     check_writable(options.out)

@@ -39,7 +39,7 @@ class Predictor:
     ):
         finder = finder_of(model)
         if embeddings and not hasattr(finder, "embeddings"):
-            raise UsageError("an exported file gives no embeddings; take the .keras file it was made of")
+            raise UsageError("these weights give no embeddings; take a .keras file that training wrote")
         if embeddings:
             finder.embeddings = True
         threshold = float(finder.score_threshold if score_threshold is None else score_threshold)

@@ -176,9 +176,8 @@ class YoloSeg(keras.Model):
             "nms_iou": self.nms_iou,
             "candidates": self.candidates,
             "two_stage_nms": self.two_stage_nms,
-            "reid_dim": self.reid_dim,
             "format_version": self.format_version,
-        }
+        } | ({"reid_dim": self.reid_dim} if self.reid_dim else {})
 
     @classmethod
     def from_config(cls, config):

@@ -58,9 +58,11 @@ def describe(embeddings, images, rois, masks):
 def build_reid_head(size: Size, dim: int) -> keras.Model:
     """What `describe` gives, [R, 8 * E + COLOURS], -> float32 [R, dim] of length 1."""
     described = keras.Input((2 * len(LEVELS) * size.embedding + COLOURS,), name="described")
-    # mean and variance are set by `standardise` and stay
-    norm = layers.BatchNormalization(center=False, scale=False, name="reid_norm", dtype="float32")
-    x = norm(described, training=False)
+    norm = layers.BatchNormalization(
+        epsilon=1e-6, center=False, scale=False, name="reid_norm", dtype="float32"
+    )
+    norm.trainable = False  # mean and variance are set by `standardise` and stay
+    x = norm(described)
     x = layers.Dense(HIDDEN, activation="relu", name="reid_hidden", dtype="float32")(x)
     x = layers.Dense(dim, name="reid_out", dtype="float32")(x)
     x = layers.UnitNormalization(name="reid_unit", dtype="float32")(x)

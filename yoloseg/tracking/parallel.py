@@ -17,7 +17,7 @@ def in_parallel(works: Sequence[Callable[[T], R]], items: Iterable[T]) -> Iterat
 
     A single one works where and when it is asked: a camera's frame does not wait for the next. Several are
     in a thread each, and at most one item more than there are of them is under way. What a work raises is
-    raised in its item's place.
+    raised in its item's place; what `items` raises, after the results of those that came before.
     """
     if len(works) == 1:
         for item in items:
@@ -36,15 +36,22 @@ def in_parallel(works: Sequence[Callable[[T], R]], items: Iterable[T]) -> Iterat
 
     pending: deque = deque()
     with ThreadPoolExecutor(len(works), "network") as pool:
+        coming, error = iter(items), None
         try:
-            for item in items:
-                pending.append((item, pool.submit(done, item)))
-                if len(pending) > len(works):
+            while coming is not None or pending:
+                try:
+                    while coming is not None and len(pending) <= len(works):
+                        item = next(coming)
+                        pending.append((item, pool.submit(done, item)))
+                except StopIteration:
+                    coming = None
+                except Exception as raised:
+                    coming, error = None, raised
+                if pending:
                     first, future = pending.popleft()
                     yield first, future.result()
-            while pending:
-                first, future = pending.popleft()
-                yield first, future.result()
+            if error is not None:
+                raise error
         finally:
             for _, future in pending:
                 future.cancel()

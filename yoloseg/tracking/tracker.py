@@ -27,9 +27,10 @@ class TrackerConfig:
     best of the tracks that are left, and a new track if none is near ("best"), a new track ("new"), or
     nothing ("drop"). memory: frames for which a track that is not seen is remembered. motion: whether masks
     are compared where their track should be by now, and lost tracks are looked for there. reid: whether lost
-    tracks are known again by their embeddings, before they are looked for, and masks match only where the
-    embeddings are not UNLIKE; detections must have them. across_classes: whether a detection may continue a
-    track of another class; its class is then voted on. new_score: least score with which a track is opened.
+    tracks are known again by their embeddings, before they are looked for by place, and masks match at first
+    only where the embeddings are not UNLIKE; detections must have them. across_classes: whether a detection
+    may continue a track of another class; its class is then voted on. new_score: least score with which a
+    track is opened.
     """
 
     gating: float = 0.99

@@ -19,6 +19,7 @@ from yoloseg.modeling.reid_head import describe
 
 PICTURES = 8  # that go through the network at a time
 MASK = 28  # side of the masks, as of the network's own
+MOST = 64  # instances of a view: a step compares all of its pairs
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def build_bank(
     kept = np.sort(np.random.default_rng(seed).permutation(len(groups))[: max(1, limit // views)])
     groups = [groups[i] for i in kept]
     most = max((len(record.annotations) for group in groups for record in group), default=0)
-    imgsz, slots = stage.model.imgsz, 8 * math.ceil(most / 8)  # few shapes to compile
+    imgsz, slots = stage.model.imgsz, min(8 * math.ceil(most / 8), MOST)  # few shapes to compile
     coming = views_of(groups, views, imgsz, seed)
     vectors, keys, done = [], [], 0
     while batch := list(islice(coming, PICTURES)):
@@ -86,7 +87,7 @@ def build_bank(
 
 
 def pack(views: Sequence[View], imgsz: tuple[int, int], slots: int) -> tuple[dict, list[int], list]:
-    """Views as one batch of PICTURES pictures with room for `slots` instances each.
+    """Views as one batch of PICTURES pictures with room for `slots` instances each, the first that are seen.
 
     Returns the inputs of `DescribeStage`, the rows of what it gives that are instances, and of each of them
     (group, view, track id).
@@ -97,7 +98,7 @@ def pack(views: Sequence[View], imgsz: tuple[int, int], slots: int) -> tuple[dic
     rows, keys = [], []
     for place, view in enumerate(views):
         images[place] = view.sample.image
-        for slot, (instance, box) in enumerate(view.sample.visible()):
+        for slot, (instance, box) in enumerate(view.sample.visible()[:slots]):
             rois[place, slot] = box
             masks[place, slot] = instance.crop(box, MASK) / 255.0
             rows.append(place * slots + slot)

@@ -103,7 +103,8 @@ def assign_by_iou(
 
 def largest_iou(anchors: np.ndarray, boxes, real):
     """Of the objects with real (float32 [B, G]) 1: the largest IoU with each anchor, float32 [B, N], and
-    whose it is, int32 [B, N]; 0 where there is none. Never holds the IoU of more than PAIRED objects."""
+    whose it is, int32 [B, N]; 0 where there is none. G is at least 1; the IoU of more than PAIRED objects is
+    never held."""
     best = matched = None
     for first in range(0, boxes.shape[1], PAIRED):
         part = slice(first, first + PAIRED)
