@@ -45,7 +45,7 @@ def in_parallel(works: Sequence[Callable[[T], R]], items: Iterable[T]) -> Iterat
                         pending.append((item, pool.submit(done, item)))
                 except StopIteration:
                     coming = None
-                except Exception as raised:
+                except Exception as raised:  # of any kind: it is raised below, after what is under way
                     coming, error = None, raised
                 if pending:
                     first, future = pending.popleft()
