@@ -3,8 +3,8 @@
     python train/without_anchor.py --data animals.yaml
 
 Anchors are fitted to the training pictures as a training does, and looked at in the sizes of its stages. An
-object is counted where none of the anchors at the nearest centre of any level reaches its foreground IoU. What
-was counted is in train/ablations.md.
+object is counted where none of the anchors at the nearest centre of any level reaches its foreground IoU.
+What was counted is in train/ablations.md.
 """
 
 from dataclasses import dataclass
