@@ -57,12 +57,13 @@ def test_inference_and_frozen_equal_keras():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours.moving_mean), before)
 
 
+@pytest.mark.parametrize("channels", [6, 16])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision(policy):
+def test_half_precision(policy, channels):
     """Computed in half, statistics in float32, as close to float32 as half precision is."""
-    x = inputs(6, 2.0)
-    exact = pair(6)[1](x, training=True)
-    ours = pair(6, dtype=policy)[0]
+    x = inputs(channels, 2.0)
+    exact = pair(channels)[1](x, training=True)
+    ours = pair(channels, dtype=policy)[0]
     found = ours(x, training=True)
     assert keras.backend.standardize_dtype(found.dtype) == policy.removeprefix("mixed_")
     np.testing.assert_allclose(keras.ops.cast(found, "float32"), exact, atol=0.05, rtol=0.02)

@@ -35,9 +35,10 @@ def test_prediction_command_with_weights_and_picture(tmp_path):
 
 
 def test_training_command():
-    done = run("--train", "--imgsz", 64, "--batch", 2, "--repeats", 1, "--threads", 1)
+    flags = ("--imgsz", 64, "--batch", 2, "--repeats", 1, "--threads", 1, "--precision", "mixed_bfloat16")
+    done = run("--train", *flags)
     assert done.returncode == 0, done.stderr
-    for word in ("an image", "waiting for data", "peak memory"):
+    for word in ("an image", "waiting for data", "peak memory", "input 64 x 64, batch 2", "mixed_bfloat16"):
         assert word in done.stdout
 
 

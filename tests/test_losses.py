@@ -148,9 +148,10 @@ def test_objectness_with_all_anchors_in_order():
     assert value(got) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("exhaustive", [None, [[1, 0, 1], [0, 1, 0]]])
 @pytest.mark.parametrize("per_anchor", [True, False])
 @pytest.mark.parametrize("dense", [True, False])
-def test_class_loss_is_softmax_cross_entropy_of_the_matched_object(per_anchor, dense):
+def test_class_loss_is_softmax_cross_entropy_of_the_matched_object(per_anchor, dense, exhaustive):
     learns = np.zeros((2, COUNT if dense else 5), np.float32)
     learns[0, [0, 2]], learns[1, 3] = 1, 1
     matched = np.zeros_like(learns) if dense else SPARSE.matched
@@ -161,8 +162,11 @@ def test_class_loss_is_softmax_cross_entropy_of_the_matched_object(per_anchor, d
     for b, n in np.argwhere(learns > 0):
         anchor = n if dense else SPARSE.index[b, n]
         row = logits[b, anchor if per_anchor else anchor // 2].astype(np.float64)
-        each.append(np.log(np.exp(row).sum()) - row[CLASSES[b, int(found.matched[b, n])]])
-    loss, had = class_loss(ops.convert_to_tensor(logits), 2, found, CLASSES)
+        own = CLASSES[b, int(found.matched[b, n])]
+        known = [k for k in range(3) if exhaustive is None or exhaustive[b][k] or k == own]
+        each.append(np.log(np.exp(row[known]).sum()) - row[own])
+    exhaustive = exhaustive and ops.convert_to_tensor(exhaustive, "float32")
+    loss, had = class_loss(ops.convert_to_tensor(logits), 2, found, CLASSES, exhaustive=exhaustive)
     assert value(loss) == pytest.approx(np.mean(each), rel=1e-5) and value(had) == 1
 
 

@@ -46,6 +46,8 @@ class Options:
     """Pictures a step, for --train."""
     workers: int = 2
     """Threads that read pictures, for --train."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Number format of the layers, for --train."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,19 +83,18 @@ def benchmark(options: Options) -> None:
         raise UsageError(f"--imgsz must be one or two multiples of 32, got {options.imgsz}")
     if options.train:
         from yoloseg.training.benchmark import print_training, time_training
+        from yoloseg.training.config import TrainConfig
 
-        print_training(
-            time_training(
-                options.size,
-                options.weights[0] if options.weights else None,
-                options.data or "shapes",
-                imgsz or (416, 416),
-                options.batch,
-                options.workers,
-                options.repeats,
-            ),
-            threads,
+        config = TrainConfig(
+            data=options.data or "shapes",
+            size=options.size,
+            weights=options.weights[0] if options.weights else None,
+            imgsz=imgsz or (416, 416),
+            batch=options.batch,
+            workers=options.workers,
+            precision=options.precision,
         )
+        print_training(time_training(config, options.repeats), threads)
         return
     from yoloseg.data.images import read_image
     from yoloseg.inference.benchmark import (

@@ -50,9 +50,9 @@ def encode(boxes, anchors):
 
 def decode(deltas, anchors):
     """Inverse of `encode`; log scales are clipped to +-4, so that no box overflows. Returns [..., 4] xyxy."""
-    deltas = ops.cast(deltas, "float32")
-    centre = deltas[..., :2] * anchors[..., 2:] + anchors[..., :2]
-    half = ops.exp(ops.clip(deltas[..., 2:], -MAX_LOG_SCALE, MAX_LOG_SCALE)) * anchors[..., 2:] / 2
+    shift, scale = ops.split(ops.cast(deltas, "float32"), 2, axis=-1)
+    centre = shift * anchors[..., 2:] + anchors[..., :2]
+    half = ops.exp(ops.clip(scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)) * anchors[..., 2:] / 2
     return ops.concatenate([centre - half, centre + half], -1)
 
 
@@ -86,16 +86,24 @@ def ciou(a, b):
 
     a, b: [..., 4] xyxy. Returns [...] in (-1.5, 1]. The trade-off alpha carries no gradient, as in the paper.
     """
-    sides_a = ops.maximum(a[..., 2:] - a[..., :2], 1e-3)
-    sides_b = ops.maximum(b[..., 2:] - b[..., :2], 1e-3)
-    overlap = iou(a, b)
-    hull = ops.maximum(a[..., 2:], b[..., 2:]) - ops.minimum(a[..., :2], b[..., :2])
-    diagonal = ops.sum(ops.square(hull), -1) + 1e-6
-    distance = ops.sum(ops.square(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]), -1) / 4
-    angle = ops.arctan(sides_a[..., 0] / sides_a[..., 1]) - ops.arctan(sides_b[..., 0] / sides_b[..., 1])
-    aspect = ops.square(angle) * (4 / math.pi**2)
+    # an axis at a time, as in `intersection`; unstacked, for the gradient of a slice is an array of zeros
+    a_left, a_top, a_right, a_bottom = ops.unstack(a, axis=-1)
+    b_left, b_top, b_right, b_bottom = ops.unstack(b, axis=-1)
+    a_width, a_height = ops.maximum(a_right - a_left, 0.0), ops.maximum(a_bottom - a_top, 0.0)
+    b_width, b_height = ops.maximum(b_right - b_left, 0.0), ops.maximum(b_bottom - b_top, 0.0)
+    width = ops.maximum(ops.minimum(a_right, b_right) - ops.maximum(a_left, b_left), 0.0)
+    height = ops.maximum(ops.minimum(a_bottom, b_bottom) - ops.maximum(a_top, b_top), 0.0)
+    overlap = width * height
+    overlap = overlap / ops.maximum(a_width * a_height + b_width * b_height - overlap, 1e-6)
+    hull_width = ops.maximum(a_right, b_right) - ops.minimum(a_left, b_left)
+    hull_height = ops.maximum(a_bottom, b_bottom) - ops.minimum(a_top, b_top)
+    diagonal = ops.square(hull_width) + ops.square(hull_height) + 1e-6
+    apart = ops.square(a_left + a_right - b_left - b_right) + ops.square(a_top + a_bottom - b_top - b_bottom)
+    angle_a = ops.arctan(ops.maximum(a_width, 1e-3) / ops.maximum(a_height, 1e-3))
+    angle_b = ops.arctan(ops.maximum(b_width, 1e-3) / ops.maximum(b_height, 1e-3))
+    aspect = ops.square(angle_a - angle_b) * (4 / math.pi**2)
     alpha = ops.stop_gradient(aspect / (1 - overlap + aspect + 1e-6))
-    return overlap - distance / diagonal - alpha * aspect
+    return overlap - apart / 4 / diagonal - alpha * aspect
 
 
 def clip_boxes(boxes, region):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -44,17 +43,16 @@ class TrainingTimes:
         return sum(self.waiting) / (sum(self.waiting) + sum(self.computing))
 
 
-def time_training(
-    size: str, weights: Path | None, data: str, imgsz: tuple[int, int], batch: int, workers: int, steps: int
-) -> TrainingTimes:
-    """Trains `steps` steps of recipe `default`, as `yoloseg train` does, after the ones that compile.
+def time_training(config: TrainConfig, steps: int) -> TrainingTimes:
+    """Trains `steps` steps as `yoloseg train` does with this config, after the ones that compile.
 
     Raises YolosegError for data or weights that cannot be used.
     """
-    config = TrainConfig(data=data, size=size, weights=weights, imgsz=imgsz, batch=batch, workers=workers)
     recipe = RECIPES[config.recipe]
-    dataset = load_datasets(data, ("train",))["train"]
-    keras.utils.set_random_seed(0)
+    batch = config.batch or recipe.batch
+    dataset = load_datasets(config.data, ("train",))["train"]
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.precision)
     model, *_ = build_model(config, recipe, dataset, Console(highlight=False))
     loader = build_loader(config, recipe, batch, dataset)
     trainer = Trainer(model, recipe, class_counts=count_instances(dataset)[0])
@@ -67,7 +65,8 @@ def time_training(
         trainer.train_on_batch(inputs)
         waiting.append(ready - start)
         computing.append(time.perf_counter() - ready)
-    title = f"size {size}, {dataset.name}, input {imgsz[0]} x {imgsz[1]}, batch {batch}, {steps} steps"
+    title = f"size {config.size}, {dataset.name}, input {' x '.join(map(str, model.imgsz))}, "
+    title += f"batch {batch}, {steps} steps, {config.precision}"
     return TrainingTimes(title, batch, waiting[WARM_UP:], computing[WARM_UP:], peak_memory())
 
 

@@ -122,19 +122,24 @@ def class_loss(
     1 for classes of which every object in the picture is annotated: other classes are then left out of the
     softmax, unless it is the object's own (federated loss: arXiv 1908.03195, section 3).
     """
-    index = assignment.index
-    if logits.shape[1] * anchors_per_cell == assignment.ignore.shape[1] and anchors_per_cell > 1:
-        index = np.arange(assignment.ignore.shape[1]) if index is None else index
-        index = ops.cast(index, "int32") // anchors_per_cell
-        if len(index.shape) == 1:
-            index = ops.zeros_like(assignment.matched) + index[None]
-    logits = pick(logits, index) + shift
-    goal = ops.maximum(ops.take_along_axis(classes, assignment.matched, axis=1), 0)
-    chosen = ops.take_along_axis(logits, goal[..., None], axis=-1)[..., 0]
-    if exhaustive is not None:
-        own = ops.one_hot(goal, logits.shape[-1], dtype="float32")
-        logits = ops.where(ops.maximum(exhaustive[:, None], own) > 0, logits, -1e4)
-    return masked_mean(ops.logsumexp(logits, axis=-1) - chosen, assignment.class_positive)
+    index, sharing = assignment.index, 1
+    if logits.shape[1] * anchors_per_cell == assignment.ignore.shape[1]:
+        if index is None:
+            sharing = anchors_per_cell
+        else:
+            index = index // anchors_per_cell
+    logits = pick(logits, index) + shift                                                 # [B, M, K]
+    goal = ops.maximum(ops.take_along_axis(classes, assignment.matched, axis=1), 0)      # [B, M * sharing]
+    own = ops.reshape(goal, (-1, logits.shape[1], sharing))
+    chosen = ops.take_along_axis(logits, own, axis=-1)                                   # [B, M, sharing]
+    if exhaustive is None:
+        total = ops.logsumexp(logits, axis=-1, keepdims=True)
+    else:
+        total = ops.where(exhaustive[:, None] > 0, logits, -1e4)
+        total = ops.logsumexp(total, axis=-1, keepdims=True)
+        within = ops.reshape(ops.take_along_axis(exhaustive, goal, axis=1), ops.shape(own))
+        total = ops.where(within > 0, total, ops.logaddexp(total, chosen))
+    return masked_mean(ops.reshape(total - chosen, ops.shape(goal)), assignment.class_positive)
 
 
 def mask_losses(logits, targets, valid, levels, num_levels: int):
