@@ -246,7 +246,8 @@ def test_jax_gives_the_same_losses_and_trains(tmp_path):
         values = trainer.losses_of(batch, y_pred)
         expected[recipe.name] = {key: [float(v), float(had)] for key, (v, had) in values.items()}
         expected[recipe.name]["total"] = float(trainer.compute_loss(batch, None, y_pred))
-    environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    quick = "--xla_backend_optimization_level=0"  # it compiles for longer than it computes
+    environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=quick)
     done = subprocess.run(
         [sys.executable, "-c", JAX_STEP, str(tmp_path)],
         env=environment,
