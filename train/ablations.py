@@ -16,6 +16,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from network_arms import VARIANTS, variant
@@ -116,6 +117,8 @@ class Options:
     """Of every run."""
     imgsz: int = 256
     """Network input."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of every run: give each its own --out."""
     out: Path = Path("runs/ablations")
     """Where the runs and ablations.csv go."""
 
@@ -140,6 +143,7 @@ def run(options: Options) -> None:
                 imgsz=(options.imgsz,),
                 epochs=options.epochs,
                 seed=seed,
+                precision=options.precision,
                 out=folder,
                 resume=(folder / STATE).exists(),
             )

@@ -8,6 +8,7 @@ other classes are left out. What was measured is in train/ablations.md.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -31,7 +32,7 @@ class Options:
     """To train on."""
     minutes: float = 20
     """Of the whole training."""
-    precision: str = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """As of `yoloseg train`."""
     seed: int = 0
     """Of the training."""

@@ -92,6 +92,7 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
         trainer.rate_factors.update(slower)
         if not config.resume:
+            set_augmentation(loader, recipe, recipe.short)  # the time of a step is that of a long training
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         set_augmentation(loader, recipe, progress.epochs)
