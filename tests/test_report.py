@@ -17,6 +17,9 @@ from yoloseg.evaluation.evaluate_model import evaluate_in_detail
 from yoloseg.evaluation.figures import precision_recall, save_f1_curve, save_pr_curve
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.review import crowding, review
+from yoloseg.modeling.architecture import LEVELS
+from yoloseg.training.curves import save_curves
+from yoloseg.training.losses import LOSSES
 
 SIDE = 40
 
@@ -123,6 +126,20 @@ def test_curves_are_drawn_with_and_without_anything_to_draw(tmp_path):
             path = tmp_path / f"{name}-{save.__name__}.png"
             save(per_class, path)
             assert cv2.imread(str(path)).shape[1] > 400
+
+
+def test_balancing_weights_are_drawn_where_they_were_learned(tmp_path):
+    each = [f"{loss}_{level}" for loss in LOSSES for level in LEVELS]
+    columns = ["epoch", *each, *(f"w_{name}" for name in each), "learning_rate"]
+    columns += ["box_AP", "box_AP50", "mask_AP", "mask_AP50"]
+    widths = []
+    for weight in ("0.0", "0.25"):
+        row = [weight if name.startswith("w_") else "nan" if "AP" in name else "1.0" for name in columns]
+        table = tmp_path / "results.csv"
+        table.write_text(",".join(columns) + "\n" + ",".join(row) + "\n")
+        save_curves(table, tmp_path / "curves.png")
+        widths.append(cv2.imread(str(tmp_path / "curves.png")).shape[1])
+    assert widths[1] / widths[0] == pytest.approx(5 / 3, abs=0.01) and widths[0] > 600
 
 
 def test_the_report_holds_every_picture_and_number(tmp_path):
