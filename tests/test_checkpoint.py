@@ -30,6 +30,26 @@ def noisy() -> Noisy:
     return model
 
 
+def test_a_loss_scale_is_restored(tmp_path):
+    """Its optimizer is built before, as a training's is: Keras would give it its variables twice."""
+
+    def scaled() -> Noisy:
+        model = Noisy()
+        inner = keras.optimizers.AdamW(0.1, use_ema=True)
+        model.compile(keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0))
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    model = scaled()
+    model.optimizer.dynamic_scale.assign(16.0)
+    expected = steps(model, 3)
+    save_state(tmp_path, model, Progress(1, 5, 3, 2.5, 0.1))
+    again = scaled()
+    load_state(tmp_path, again, read_progress(tmp_path))
+    for value, wanted in zip(steps(again, 0), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
 def steps(model, count: int) -> list[np.ndarray]:
     for _ in range(count):
         model.train_on_batch(np.zeros((1, 1), np.float32))

@@ -100,7 +100,8 @@ ARMS = {
     "erase": {"augmentation": Augmentation(erase=0.5)},
     "multi-scale": {"multi_scale": (0.75, 1.0, 1.25), "mixing": 0.7},
 } | {name: {} for name in VARIANTS}
-FIELDS = ("arm", "seed", "epochs", "imgsz", "box_AP", "box_AP50", "mask_AP", "mask_AP50", "seconds")
+KEY = ("arm", "seed", "epochs", "imgsz", "precision")
+FIELDS = (*KEY, "box_AP", "box_AP50", "mask_AP", "mask_AP50", "seconds")
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Options:
     imgsz: int = 256
     """Network input."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Of every run: give each its own --out."""
+    """Of every run."""
     out: Path = Path("runs/ablations")
     """Where the runs and ablations.csv go."""
 
@@ -130,10 +131,10 @@ def run(options: Options) -> None:
         raise SystemExit(f"unknown arms {', '.join(unknown)}; there are: {', '.join(ARMS)}")
     path = options.out / "ablations.csv"
     rows = list(csv.DictReader(path.open())) if path.exists() else []
-    known = {(row["arm"], row["seed"], row["epochs"], row["imgsz"]) for row in rows}
+    known = {tuple(row[field] for field in KEY) for row in rows}
     for seed in options.seeds:
         for arm in options.arms:
-            kind = [arm, str(seed), str(options.epochs), str(options.imgsz)]
+            kind = [arm, str(seed), str(options.epochs), str(options.imgsz), options.precision]
             if tuple(kind) in known:
                 continue
             recipe = replace(BASE, name=arm, **ARMS[arm])
@@ -163,10 +164,11 @@ def run(options: Options) -> None:
 
 
 def show(rows: list[dict[str, str]]) -> None:
-    """The table: an arm, epochs and input size a line, its scores by seed."""
-    table = Table("arm", "epochs", "imgsz", "box AP50", "mask AP", "mask AP50", "seconds")
-    for kind in dict.fromkeys((row["arm"], row["epochs"], row["imgsz"]) for row in rows):
-        own = [row for row in rows if (row["arm"], row["epochs"], row["imgsz"]) == kind]
+    """The table: an arm, epochs, input size and precision a line, its scores by seed."""
+    fields = ("arm", "epochs", "imgsz", "precision")
+    table = Table(*fields, "box AP50", "mask AP", "mask AP50", "seconds")
+    for kind in dict.fromkeys(tuple(row[field] for field in fields) for row in rows):
+        own = [row for row in rows if tuple(row[field] for field in fields) == kind]
         names = ("box_AP50", "mask_AP", "mask_AP50")
         scores = [" / ".join(f"{float(row[name]):.3f}" for row in own) for name in names]
         table.add_row(*kind, *scores, " / ".join(row["seconds"] for row in own))

@@ -3,7 +3,7 @@
     python train/one_class.py --data animals.yaml --name elephant --pictures 110 --minutes 20
 
 Takes so many training pictures that show the class, spread over the set, and all such validation pictures;
-other classes are left out. What was measured is in train/ablations.md.
+other classes are left out. Not measured yet.
 """
 
 from dataclasses import dataclass, replace
@@ -41,7 +41,10 @@ class Options:
 
 
 def subset(options: Options) -> Path:
-    """Writes the data of one class. Raises SystemExit where there are too few pictures of it."""
+    """Writes the data of one class, once. Raises SystemExit where there are too few pictures of it."""
+    folder = options.out / f"{options.name}{options.pictures}"
+    if (folder / "data.yaml").exists():
+        return folder / "data.yaml"
     chosen = {}
     for split, dataset in load_datasets(options.data).items():
         dataset = choose_classes(dataset, (options.name,), dataset.name)
@@ -52,7 +55,7 @@ def subset(options: Options) -> Path:
             spread = np.linspace(0, len(records) - 1, options.pictures).round().astype(int)
             records = [records[i] for i in spread]
         chosen[split] = replace(dataset, records=records, problems=[])
-    path, _ = write_datasets(chosen, "coco", options.out / "data")
+    path, _ = write_datasets(chosen, "coco", folder)
     return path
 
 
@@ -64,6 +67,6 @@ if __name__ == "__main__":
             minutes=options.minutes,
             precision=options.precision,
             seed=options.seed,
-            out=options.out / f"seed{options.seed}",
+            out=options.out / f"{options.name}{options.pictures}-seed{options.seed}",
         )
     )

@@ -64,7 +64,8 @@ def read_progress(folder: Path) -> Progress:
 
 def load_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     """Restores weights, optimiser and random state. Raises WeightsError when they cannot be read."""
-    trainer.optimizer.build(trainer.trainable_variables)
+    if not trainer.optimizer.built:
+        trainer.optimizer.build(trainer.trainable_variables)
     path = folder / progress.weights
     try:
         with warnings.catch_warnings():  # Keras only warns where an optimizer of other variables is left out

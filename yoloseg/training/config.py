@@ -73,7 +73,7 @@ class TrainConfig:
     """Devices of this machine that share each batch; more than one needs KERAS_BACKEND=jax."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Number format of the layers; weights and losses stay float32. mixed_bfloat16 takes a quarter less
-    memory and, on GPUs and on CPUs with AVX512-BF16 or AMX, less time."""
+    memory, and less time on a processor with AVX512-BF16."""
 
     def __post_init__(self):
         if self.epochs is not None and self.minutes is not None:

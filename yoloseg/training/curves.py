@@ -31,9 +31,11 @@ def save_curves(results: str | Path, path: str | Path) -> None:
     scores = {key.replace("_", " "): table[key] for key in ("box_AP", "box_AP50", "mask_AP", "mask_AP50")}
     rate = {"learning rate": table["learning_rate"]}
     panels = [*of_losses, ("validation", scores), *of_weights, ("learning rate", rate)]
-    figure = Figure(figsize=(2 * len(panels), 6.4), layout="constrained")
+    columns = -(-len(panels) // 2)
+    figure = Figure(figsize=(4 * columns, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, (title, lines) in zip(figure.subplots(2, len(panels) // 2).flat, panels, strict=True):
+    axes = list(figure.subplots(2, columns).flat)
+    for axis, (title, lines) in zip(axes, panels, strict=False):
         for label, values in lines.items():
             known = ~np.isnan(values)
             marker = "o" if lines is scores else ""
@@ -43,5 +45,7 @@ def save_curves(results: str | Path, path: str | Path) -> None:
         axis.grid(alpha=0.3)
         if title in (of_losses[0][0], "validation"):
             axis.legend(fontsize=8)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
     with atomic_write(path) as aside:
         figure.savefig(aside, dpi=90)

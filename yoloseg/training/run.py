@@ -45,7 +45,7 @@ from yoloseg.training.trainer import Trainer
 from yoloseg.training.transfer import freeze_backbone, start_from
 
 PICTURES = (
-    ("curves.png", "Losses, balancing weights, learning rate and validation AP over the epochs."),
+    ("curves.png", "Losses, balancing weights where they were learned, learning rate and validation AP."),
     ("val_predictions.jpg", "Pictures spread over the validation set: ground truth left, predictions right."),
     ("labels.png", "The training set, and the anchors."),
     ("train_batch.jpg", "The first training pictures as the network got them."),
@@ -92,7 +92,6 @@ def _train(config: TrainConfig, recipe: Recipe) -> Path:
         trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
         trainer.rate_factors.update(slower)
         if not config.resume:
-            set_augmentation(loader, recipe, recipe.short)  # the time of a step is that of a long training
             epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
             progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
         set_augmentation(loader, recipe, progress.epochs)
