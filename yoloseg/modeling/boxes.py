@@ -50,9 +50,9 @@ def encode(boxes, anchors):
 
 def decode(deltas, anchors):
     """Inverse of `encode`; log scales are clipped to +-4, so that no box overflows. Returns [..., 4] xyxy."""
-    shift, scale = ops.split(ops.cast(deltas, "float32"), 2, axis=-1)
-    centre = shift * anchors[..., 2:] + anchors[..., :2]
-    half = ops.exp(ops.clip(scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)) * anchors[..., 2:] / 2
+    deltas = ops.cast(deltas, "float32")
+    centre = deltas[..., :2] * anchors[..., 2:] + anchors[..., :2]
+    half = ops.exp(ops.clip(deltas[..., 2:], -MAX_LOG_SCALE, MAX_LOG_SCALE)) * anchors[..., 2:] / 2
     return ops.concatenate([centre - half, centre + half], -1)
 
 
