@@ -43,7 +43,14 @@ def test_training_command():
 
 
 @pytest.mark.parametrize(
-    "flags", [("--masks", "0"), ("--masks", "101"), ("--repeats", "0"), ("--threads", "0")]
+    "flags",
+    [
+        ("--masks", "0"),
+        ("--masks", "101"),
+        ("--repeats", "0"),
+        ("--threads", "0"),
+        ("--precision", "mixed_bfloat16"),
+    ],
 )
 def test_flags_that_cannot_work(flags, capsys):
     assert benchmark.main(flags) == 2

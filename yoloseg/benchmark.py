@@ -72,6 +72,8 @@ def benchmark(options: Options) -> None:
     several = len(options.weights) > 1 or any(path.suffix != ".keras" for path in options.weights)
     if options.train and several:
         raise UsageError("--train takes one .keras file as --weights")
+    if options.precision != "float32" and not options.train:
+        raise UsageError(f"--precision {options.precision} is for --train")
     if not options.train and (several or (options.weights and (options.data or options.out))):
         return _compare(options)
     if (options.out or options.data) and not options.train:

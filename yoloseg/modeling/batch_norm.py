@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-# In bfloat16 TensorFlow's kernel takes 20 times as long where channels are no multiple of this.
+# In bfloat16 TensorFlow's kernel is many times slower where channels are no multiple of this.
 FAST_CHANNELS = 16
 
 
