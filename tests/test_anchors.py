@@ -24,6 +24,7 @@ from yoloseg.data.anchor_fitting import (
     best_iou,
     deduplicate,
     fit_anchors,
+    fit_any_anchors,
     gather,
     improve,
     letterboxed_sizes,
@@ -234,6 +235,29 @@ def test_bins_end_where_sizes_cannot_be_told_apart():
 def test_refusals(sizes, message):
     with pytest.raises(DataError, match="mine: " + message):
         fit_anchors(sizes, 2, imgsz=IMGSZ, source="mine")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_fewer_sizes_than_anchors_are_anchors_themselves_with_multiples(count):
+    sizes = np.repeat(spread(count), 3, 0)
+    anchors, distinct = fit_any_anchors(sizes, 2, imgsz=IMGSZ, source="mine")
+    assert (distinct, anchors.boxes, anchors.per_level, anchors.source) == (count, 3 * count, 2, "mine")
+    flat = np.array(anchors.flat)
+    assert len(np.unique(flat, axis=0)) == 8
+    assert (anchors.recall50, anchors.recall70) == (1, 1) and anchors.mean_best_iou > 0.9999
+    for anchor in flat:
+        factor = anchor / spread(count)
+        own = np.abs(factor[:, 0] - factor[:, 1]).argmin()
+        assert factor[own, 0] == pytest.approx(factor[own, 1], rel=1e-4), "the shape of one of them"
+        assert 0.4999 < factor[own, 0] < 2.0001
+
+
+def test_enough_sizes_are_fitted_as_they_are():
+    assert fit_any_anchors(spread(8), 2, imgsz=IMGSZ) == (fit_anchors(spread(8), 2, imgsz=IMGSZ), None)
+    with pytest.raises(DataError, match="0 boxes"):
+        fit_any_anchors(np.empty((0, 2)), 2, imgsz=IMGSZ)
+    with pytest.raises(DataError, match="must be positive"):
+        fit_any_anchors(np.array([[1.0, 0.0]]), 2, imgsz=IMGSZ)
 
 
 @pytest.mark.parametrize("numbers", [{"per_level": 0}, {"per_level": 1, "levels": 0}])

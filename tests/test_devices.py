@@ -22,7 +22,7 @@ from yoloseg.training.callbacks import average_weights
 from yoloseg.training.devices import alone, shared_by
 from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import PAPER
-from yoloseg.training.run import float32_copy
+from yoloseg.training.run import precision
 from yoloseg.training.trainer import Trainer
 batch = {name: value for name, value in np.load(sys.argv[1] + "/batch.npz").items()}
 anchors = [[(6, 6), (10, 14)], [(16, 12), (20, 24)], [(32, 30), (24, 40)], [(50, 40), (60, 60)]]
@@ -41,8 +41,8 @@ for devices in (1, 2):
         trainer = Trainer(model, PAPER)
         trainer.compile(build_optimizer(PAPER, trainer, 6), jit_compile=True)
         history = trainer.fit(Batches(workers=1), epochs=2, shuffle=False, verbose=0).history
-        with alone():
-            averaged = float32_copy(model)
+        with alone(), precision("float32"):
+            averaged = YoloSeg.from_config(model.get_config())
             average_weights(trainer, averaged)
             seen = averaged(batch["images"], training=False)["P5"]["objectness"]
         used = len(model.trainable_variables[0].value.sharding.device_set)

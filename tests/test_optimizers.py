@@ -89,10 +89,27 @@ def test_sgdw_subtracts_the_decay_whatever_the_rate_and_spares_the_balance():
             assert factor == pytest.approx(1.0 if balance else 1 - PAPER.weight_decay, abs=1e-6), name
 
 
+@pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize(("steps", "momentum"), [(10, 0.8), (100, 0.8), (2000, 0.99), (10**7, 0.9998)])
-def test_memory_of_the_average_is_a_twentieth_of_the_run(steps, momentum):
-    optimizer = build_optimizer(DEFAULT, small_trainer(), steps)
+def test_memory_of_the_average_is_a_twentieth_of_the_run(steps, momentum, accumulate):
+    optimizer = build_optimizer(DEFAULT, small_trainer(), steps, accumulate)
     assert optimizer.use_ema and optimizer.ema_momentum == pytest.approx(momentum)
+
+
+def test_the_average_is_taken_after_every_batch_also_where_several_make_one_update():
+    """On which the momentum above rests: a batch without an update moves the average, not the weight."""
+    trainer = small_trainer()
+    optimizer = build_optimizer(DEFAULT, trainer, 100, accumulate=2)
+    optimizer.build(trainer.trainable_variables)
+    ones = [keras.ops.ones(variable.shape) for variable in trainer.trainable_variables]
+    for _ in range(4):  # two updates: the first sets the average
+        optimizer.apply(ones, trainer.trainable_variables)
+    weight, average = trainer.trainable_variables[0], optimizer._model_variables_moving_average[0]
+    before, was = (np.array(keras.ops.convert_to_numpy(v)) for v in (weight, average))
+    assert np.abs(before - was).max() > 0
+    optimizer.apply(ones, trainer.trainable_variables)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), before)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(average), 0.8 * was + 0.2 * before, atol=1e-6)
 
 
 def test_warmup_takes_a_fifth_of_a_short_run_at_most():

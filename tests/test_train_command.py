@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -25,13 +26,17 @@ from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
+from yoloseg.files import write_json
 from yoloseg.modeling.architecture import LEVELS
-from yoloseg.training import planning
+from yoloseg.training import checkpoint, planning
 from yoloseg.training import run as run_module
+from yoloseg.training.callbacks import Results
+from yoloseg.training.checkpoint import Progress
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
 from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
+from yoloseg.training.run_config import check_same_data, flags_of, plain, read_config
 from yoloseg.training.stages import stages
 from yoloseg.training.trainer import Trainer
 
@@ -125,6 +130,10 @@ def test_the_run_folder(unbroken, data):
     assert second == own | {"epochs": [1, 3], "imgsz": [64, 64]}
     assert [text.split("(")[0] for text in settings["augmented by"]] == ["Affine", "Flip", "Colour"]
     assert settings["recipe"]["name"] == "default" and settings["versions"]["keras"] == keras.__version__
+    assert (settings["pictures"], settings["loaded layers"]) == (16, [])
+    model = yoloseg.load(unbroken / "best.keras")
+    assert settings["classes"] == list(model.classes)
+    assert settings["anchors"] == json.loads(json.dumps(model.anchors))
 
 
 def test_results_hold_every_loss_and_every_balancing_weight(unbroken):
@@ -167,26 +176,38 @@ def test_the_evaluate_command_finds_the_same_metrics(unbroken, data, tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-def stop_at_epoch(monkeypatch, epoch: int) -> None:
-    """Ends a run as Ctrl-C would, when `epoch` (from 0) begins."""
+def stop_at_epoch(monkeypatch, epoch: int) -> list[str]:
+    """Ends a run as Ctrl-C would, when `epoch` (from 0) begins. Returns what is told of its progress bar."""
+    told = []
 
     class Stop(run_module.ShowProgress):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.bar.stop = lambda: told.append("stopped")
+
         def on_epoch_begin(self, number, logs=None):
             if number == epoch:
                 raise KeyboardInterrupt
             super().on_epoch_begin(number, logs)
 
     monkeypatch.setattr(run_module, "ShowProgress", Stop)
+    return told
 
 
 @pytest.fixture(scope="module")
 def broken(data, tmp_path_factory) -> Path:
-    """The folder of the same run as `unbroken`, stopped after its first epoch and stage."""
+    """The folder of the same run as `unbroken`, stopped before its first step and after its first epoch and
+    stage."""
     folder = tmp_path_factory.mktemp("runs") / "broken"
+    flags = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]
+    with pytest.MonkeyPatch.context() as patch:
+        told = stop_at_epoch(patch, 0)
+        assert train_two_sizes(flags) == 130
+    assert told == ["stopped"], "the terminal is given back"
+    assert not (folder / "results.csv").exists() and checkpoint.only_started(folder)
     with pytest.MonkeyPatch.context() as patch:
         stop_at_epoch(patch, 1)
-        flags = ["--data", str(data), "--epochs", str(EPOCHS), "--out", str(folder), *FLAGS]
-        assert train_two_sizes(flags) == 130
+        assert train_two_sizes([*flags, "--resume"]) == 130
     assert (folder / "state.json").exists() and len(table(folder)) == 1
     return folder
 
@@ -279,7 +300,8 @@ def test_frozen_from_weights(flags, frozen, unbroken, data, tmp_path, monkeypatc
         equal = same(first, second)
         assert all(equal) if still else sum(equal) < 0.1 * len(equal)
     settings = yaml.safe_load((out / "config.yaml").read_text())
-    assert settings["anchors"] == "of the weights"
+    assert settings["anchors"] == json.loads(json.dumps(yoloseg.load(start).anchors))
+    assert "stem_conv" in settings["loaded layers"]
     assert [stage["backbone frozen"] for stage in settings["stages"]] == sorted(set(frozen), reverse=True)
 
 
@@ -295,6 +317,10 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
     first, median = planning.seconds_per_step(trainer, DEFAULT, loader)
     assert 0 < median < first * 5
+    ticks = iter(np.cumsum([0, 9, 0, 1, 0, 1, 0, 2, 0, 2, 0, 8]))  # a start and an end for each of six steps
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+        assert planning.seconds_per_step(trainer, DEFAULT, loader, accumulate=3) == (9.0, 4.0)
     for variable, value in zip(trainer.variables, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
@@ -338,13 +364,81 @@ def refused(capsys, *flags: str) -> str:
     return said
 
 
-def test_a_run_stopped_in_its_first_epoch_can_be_started_again(tmp_path):
+def test_a_run_stopped_in_its_first_epoch_can_be_started_again_or_resumed(tmp_path):
     (tmp_path / "config.yaml").write_text("flags: {}")
     config = TrainConfig(out=tmp_path)
     assert run_module.run_folder(config) == tmp_path
     (tmp_path / "last.keras").write_bytes(b"")
     with pytest.raises(UsageError, match="holds a run already"):
         run_module.run_folder(config)
+    start = Progress(0, 3, 2, 0.0, -1.0)
+    checkpoint.save_start(tmp_path, start)  # killed after last.keras, before its state
+    (tmp_path / f".{os.getpid()}.state-00001.weights.h5").write_bytes(b"half")
+    assert run_module.run_folder(config) == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml"}
+    checkpoint.save_start(tmp_path, start)
+    (tmp_path / "last.keras").write_bytes(b"")
+    assert run_module.run_folder(replace(config, resume=True)) == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "last.keras", "state.json"}
+    assert checkpoint.read_progress(tmp_path) == replace(start, random=[])
+    checkpoint.load_state(tmp_path, None, checkpoint.read_progress(tmp_path))  # nothing to restore
+    write_json(tmp_path / "state.json", asdict(replace(start, epoch=1, weights="state-00001.weights.h5")))
+    with pytest.raises(UsageError, match="holds a run already"):
+        run_module.run_folder(config)
+
+
+def test_a_finished_run_says_so(capsys, tmp_path):
+    for name in ("best.keras", "report.html"):
+        (tmp_path / name).write_text("")
+    assert "finished run" in refused(capsys, "--resume", "--out", str(tmp_path))
+    assert "holds a run already" in refused(capsys, "--out", str(tmp_path))
+
+
+def test_a_run_that_patience_ended_does_not_go_on_when_resumed(tmp_path):
+    """It was killed in its report: not a step is taken (there is no trainer), nor anything written."""
+    progress = Progress(10, 100, 2, 9.0, 0.2, stale=3)
+    run_module.fit(None, None, None, tmp_path, progress, [], None, patience=3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_resumed_on_other_data_it_says_what_changed(data, tmp_path):
+    dataset = load_datasets(data, ("train",))["train"]
+    was = {"pictures": 16, "classes": list(dataset.classes)}
+    check_same_data(was, dataset, tmp_path)
+    with pytest.raises(UsageError, match=r"started on 17 pictures of .* now has 16 pictures"):
+        check_same_data(was | {"pictures": 17}, dataset, tmp_path)
+    with pytest.raises(UsageError, match="16 pictures of one, other, and"):
+        check_same_data(was | {"classes": ["one", "other"]}, dataset, tmp_path)
+
+
+def test_a_config_that_is_none_or_of_another_version(data, tmp_path):
+    config = TrainConfig(data=str(data), out=tmp_path, resume=True)
+    old = {"flags": flags_of(config), "recipe": plain(DEFAULT), "versions": {"yoloseg": "0.0"}}
+    texts = (
+        ("{", "not the config"),
+        ("[]", "not the config"),
+        (yaml.safe_dump(old), "lacks pictures, classes"),
+    )
+    for text, told in texts:
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UsageError, match=told):
+            read_config(config, DEFAULT, tmp_path)
+
+
+def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("epoch,loss\n0,3.0\n2,1.0\n3,0.5\n")  # the row of epoch 1 was lost
+    results = Results(path, done=3)
+    results.on_epoch_end(3, {"loss": 0.25})
+    assert path.read_text() == "epoch,loss\n0,3.0\n2,1.0\n3,0.25\n"
+
+
+def test_the_report_is_of_float32_as_the_metrics_are(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run_module, "_train", lambda *_: seen.append(keras.config.dtype_policy().name))
+    monkeypatch.setattr(run_module, "finish", lambda *_: seen.append(keras.config.dtype_policy().name))
+    train(TrainConfig(data=str(data), precision="mixed_bfloat16", out=tmp_path / "run"))
+    assert seen == ["mixed_bfloat16", "float32"]
 
 
 def test_sizes_that_vary_until_patience_ends(data, tmp_path, monkeypatch):
@@ -374,12 +468,12 @@ def test_sizes_that_vary_until_patience_ends(data, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-PLANS = [(48, 43, 14), (10, 43, 300), (3, 1, 0), (1, 90, 1)]
+PLANS = [(48, 43, 14), (10, 43, 300), (3, 1, 0), (1, 90, 1), (1, 110, 10), (1, 100, 80)]
 
 
 @pytest.mark.parametrize("minutes, steps_per_epoch, val_steps", PLANS)
 def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per_epoch, val_steps):
-    """At half a second a step: the plan fits, and one more epoch would not; one epoch there always is."""
+    """At half a second a step: the plan fits, and one more epoch would not."""
 
     def steps(epochs: int) -> int:
         every = planning.evaluated_every(epochs)
@@ -387,13 +481,18 @@ def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per
         return epochs * steps_per_epoch + (evaluated + 1) * val_steps  # and once for the report
 
     epochs, planned = planning.plan(minutes, 0.5, steps_per_epoch, val_steps)
-    assert planned == steps_per_epoch
-    assert steps(epochs) <= 120 * minutes or epochs == 1
+    if planned == steps_per_epoch:
+        assert steps(epochs) <= 120 * minutes
+    else:
+        assert epochs == 1 and (planned + 2 * val_steps == 120 * minutes or planned == 1)
     assert steps(epochs + 1) > 120 * minutes
 
 
 def test_less_time_than_an_epoch_is_one_shorter_epoch():
-    assert planning.plan(1, 0.5, 200, 10) == (1, 120)
+    assert planning.plan(1, 0.5, 200, 10) == (1, 100), "twice ten for the evaluation and the report"
+    assert planning.plan(1, 0.5, 110, 10) == (1, 100)
+    assert planning.plan(1, 0.5, 100, 10) == (1, 100)
+    assert planning.plan(1, 0.5, 100, 80) == (1, 1)
     assert planning.plan(0.001, 0.5, 200, 10) == planning.plan(-1, 0.5, 200, 10) == (1, 1)
 
 
@@ -403,6 +502,20 @@ def test_flags_that_cannot_be(capsys, data, tmp_path):
     assert "--minutes must be above 0" in refused(capsys, "--minutes", "-1")
     assert "multiples of 32" in refused(capsys, "--imgsz", "100")
     assert "--resume needs --out" in refused(capsys, "--resume")
+    assert "--seed must be below" in refused(capsys, "--seed", "5000000000")
+    said = refused(
+        capsys,
+        "--data",
+        str(data),
+        *FLAGS,
+        "--epochs",
+        "1",
+        "--accumulate",
+        "3",
+        "--out",
+        str(tmp_path / "a"),
+    )
+    assert "the whole training has only 2 batches" in said
     assert "no run to resume" in refused(capsys, "--resume", "--out", str(tmp_path / "nothing"))
     assert "missing.yaml" in refused(
         capsys, "--data", str(tmp_path / "missing.yaml"), "--out", str(tmp_path / "run")

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from yoloseg.data.augment import Augmentation
 from yoloseg.files import write_text
-from yoloseg.training.checkpoint import STATE
+from yoloseg.training.checkpoint import resumable
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
@@ -146,7 +146,7 @@ def run(options: Options) -> None:
                 seed=seed,
                 precision=options.precision,
                 out=folder,
-                resume=(folder / STATE).exists(),
+                resume=resumable(folder),
             )
             started = time.monotonic()
             with variant(arm):

@@ -2,8 +2,9 @@
 
     python train/killed.py --kills 10 --out runs/killed
 
-Both are `yoloseg train` on the shapes with the same seed, each in processes of their own. A run killed before
-its first epoch ended starts anew; later ones go on with --resume. Up to rounding the two are the same run.
+Both are `yoloseg train` on the shapes with the same seed, each in processes of their own. The killed one goes
+on with --resume, or starts anew where it was killed before it made its network. Up to rounding the two are
+the same run.
 """
 
 import json

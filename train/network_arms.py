@@ -13,7 +13,7 @@ from unittest.mock import patch
 import keras
 from keras import layers
 
-from yoloseg.data.anchor_fitting import fit_anchors
+from yoloseg.data.anchor_fitting import fit_any_anchors
 from yoloseg.modeling import architecture, network
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.blocks import BRANCH_GAMMA, conv, group_conv, linear, mixed
@@ -59,9 +59,9 @@ def three_level_anchors(sizes, per_level, **kwargs):
     """As many anchors, on P3 to P5 alone: those of P2 are a thousandth of a pixel, which no object fits and
     no detection survives. Its embedding still serves the masks.
     """
-    fitted = fit_anchors(sizes, per_level * 4 // 3, levels=3, **kwargs)
+    fitted, distinct = fit_any_anchors(sizes, per_level * 4 // 3, levels=3, **kwargs)
     finest = tuple((1e-3 + 1e-5 * i, 1e-3) for i in range(fitted.per_level))
-    return replace(fitted, sizes=(finest, *fitted.sizes))
+    return replace(fitted, sizes=(finest, *fitted.sizes)), distinct
 
 
 def sized(**fields):
@@ -71,7 +71,7 @@ def sized(**fields):
 
 VARIANTS = {
     "addition": lambda: patch.object(architecture, "extended_fpn", added_fpn),
-    "without the fourth level": lambda: patch.object(run, "fit_anchors", three_level_anchors),
+    "without the fourth level": lambda: patch.object(run, "fit_any_anchors", three_level_anchors),
     "masks 14 x 14": lambda: patch.object(network, "build_mask_subnet", coarse_mask_subnet),
     "dense mask branch": lambda: sized(dense_branch=True),
     "five convolutions in the neck": lambda: sized(neck_pairs=2),

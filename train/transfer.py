@@ -18,7 +18,7 @@ import tyro
 from yoloseg.data.classes import choose_classes
 from yoloseg.data.convert import write_datasets
 from yoloseg.data.datafile import load_datasets
-from yoloseg.training.checkpoint import STATE
+from yoloseg.training.checkpoint import STATE, resumable
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
@@ -67,7 +67,7 @@ def trained(data: Path, options: Options, epochs: int, out: Path, weights: Path 
         seed=options.seed,
         weights=weights,
         out=out,
-        resume=(out / STATE).exists(),
+        resume=resumable(out),
     )
     # one size: the smaller stage of the recipe would be nearly half of what --imgsz asks for
     return train(config, replace(DEFAULT, stages=((1.0, 1.0),)))

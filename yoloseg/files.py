@@ -53,6 +53,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_asides(folder: Path) -> None:
+    """Removes what `atomic_write` left in a folder when its process was killed while writing."""
+    for path in folder.glob(".*"):
+        if re.match(r"\.\d+\.", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def is_name(value: Any) -> bool:
     """Whether a value is a text that can name a file: not empty, no null byte, no half of a character."""
     if not isinstance(value, str) or not value or "\0" in value:

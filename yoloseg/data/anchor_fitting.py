@@ -180,17 +180,48 @@ def fit_anchors(
     runs = [lloyd(*groups, seed_centres(*groups, count, int(start))) for start in seeds]
     centres, _ = max(runs, key=lambda run: run[1][-1])
 
+    return _ordered(centres, points, weights, per_level, imgsz, source)
+
+
+def fit_any_anchors(
+    sizes: np.ndarray,
+    per_level: int,
+    *,
+    imgsz: tuple[int, int],
+    levels: int = 4,
+    seed: int = 0,
+    source: str = "",
+) -> tuple[Anchors, int | None]:
+    """As `fit_anchors`, also from fewer distinct sizes than anchors; their number then, else None.
+
+    The anchors are then these sizes and multiples of them, from half to twice their sides: objects as scaled
+    pictures have them, and unseen ones. Raises DataError where there is no box.
+    """
+    sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
+    points, weights = deduplicate(sizes)
+    count = levels * per_level
+    if not 0 < len(points) < count or not np.isfinite(sizes).all() or (sizes <= 0).any():
+        fitted = fit_anchors(sizes, per_level, imgsz=imgsz, levels=levels, seed=seed, source=source)
+        return fitted, None
+    multiples = -(-count // len(points))
+    power = np.array([(i + 1) // 2 * (-1) ** i for i in range(multiples)]) / (multiples // 2)  # 0, -, +, ...
+    centres = (2.0 ** power[:, None, None] * points).reshape(-1, 2)[:count]
+    return _ordered(centres, points, weights, per_level, imgsz, source), len(points)
+
+
+def _ordered(centres, points, weights, per_level: int, imgsz: tuple[int, int], source: str) -> Anchors:
+    """Anchors at the centres, finest level first, scored on sizes: `points`, each there `weights` times."""
     centres = np.array([[float(f"{side:.6g}") for side in centre] for centre in centres])
     centres = centres[np.lexsort((centres[:, 0], centres.prod(1)))]
     best, shares = best_iou(points, centres), weights / weights.sum()
-    ordered = iter(centres.tolist())
+    sizes = [tuple(centre) for centre in centres.tolist()]
     return Anchors(
-        sizes=tuple(tuple(tuple(next(ordered)) for _ in range(per_level)) for _ in range(levels)),
+        sizes=tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level)),
         imgsz=(int(imgsz[0]), int(imgsz[1])),
         mean_best_iou=round(float(shares @ best), 6),
         recall50=round(float(shares @ (best >= 0.5)), 6),
         recall70=round(float(shares @ (best >= 0.7)), 6),
-        boxes=len(sizes),
+        boxes=int(weights.sum()),
         source=source,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yoloseg.data.anchor_fitting import fit_anchors, letterboxed_sizes
+from yoloseg.data.anchor_fitting import fit_any_anchors, letterboxed_sizes
 from yoloseg.data.coco_masks import area_of
 from yoloseg.data.datafile import join_split, load_datasets, read_datafile
 from yoloseg.data.duplicates import alike, thumbnails
@@ -100,7 +100,8 @@ def _join(data: str | Path, entries: dict[str, Entry], found: Findings) -> None:
     first = found.datasets.get("train")
     if first is not None:
         try:
-            fit_anchors(letterboxed_sizes(first, IMGSZ), ANCHORS, imgsz=IMGSZ, source=entries["train"].source)
+            sizes = letterboxed_sizes(first, IMGSZ)
+            fit_any_anchors(sizes, ANCHORS, imgsz=IMGSZ, source=entries["train"].source)
         except DataError as error:
             found.refused("train", error)
     joined: dict[str, Dataset] = {}

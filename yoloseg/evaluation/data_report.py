@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yoloseg.data.anchor_fitting import fit_anchors, letterboxed_sizes
+from yoloseg.data.anchor_fitting import fit_any_anchors, letterboxed_sizes
 from yoloseg.data.anchor_plot import save_anchor_plot
 from yoloseg.data.check import Findings
 from yoloseg.data.coco_masks import area_of
@@ -79,7 +79,7 @@ def _split(folder: Path, split: str, dataset: Dataset, imgsz: tuple[int, int], p
     sizes, note = letterboxed_sizes(dataset, imgsz), ""
     anchors = None
     try:
-        anchors = fit_anchors(sizes, per_level, imgsz=imgsz, source=dataset.name)
+        anchors, _ = fit_any_anchors(sizes, per_level, imgsz=imgsz, source=dataset.name)
     except DataError as error:
         note = f"No anchors: {error}"
     places = None if anchors is None else np.array(anchors.flat)

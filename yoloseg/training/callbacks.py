@@ -65,15 +65,14 @@ class Epochs(keras.callbacks.Callback):
 
 
 class Watch(keras.callbacks.Callback):
-    """At an epoch's end: the state to resume from and `last.keras`, and at times `metrics.json` and
-    `best.keras`. Where epochs are short, not at every one: saving takes a twentieth of the time at most.
+    """At an epoch's end the EMA weights, in `averaged`; at times `metrics.json` and `best.keras`.
 
     The score threshold with the best mask F1 is stored in the files. After `patience` evaluations without a
     better mask AP the training stops.
 
     evaluate: YoloSeg -> metrics as `yoloseg.evaluation` has them. Adds to the logs, for the callbacks after
-    it: the learning rate, every balancing weight, and box_AP, box_AP50, mask_AP, mask_AP50 (NaN in epochs
-    without evaluation).
+    it: the learning rate, every balancing weight, seconds, and box_AP, box_AP50, mask_AP, mask_AP50 (NaN in
+    epochs without evaluation).
     """
 
     def __init__(
@@ -87,10 +86,9 @@ class Watch(keras.callbacks.Callback):
     ):
         super().__init__()
         self.averaged, self.evaluate, self.folder, self.every = averaged, evaluate, folder, every
-        self.progress, self.patience = progress, patience
+        self.epochs, self.patience = progress.epochs, patience
         self.best_ap, self.stale = progress.best_ap, progress.stale
         self.started = time.monotonic() - progress.seconds
-        self.next_save = 0.0
         self.raw: list[np.ndarray] | None = None
 
     def on_train_end(self, logs=None):
@@ -107,7 +105,7 @@ class Watch(keras.callbacks.Callback):
                 logs[f"w_{loss}_{level}"] = float(weights[i, j])
         self.raw = average_weights(trainer, self.averaged)
         scores = dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), math.nan)
-        if done % self.every == 0 or done == self.progress.epochs:
+        if done % self.every == 0 or done == self.epochs:
             metrics = self.evaluate(self.averaged)
             for name, kind in (("box", "bbox"), ("mask", "segm")):
                 scores |= {f"{name}_{key}": metrics[kind][key] for key in ("AP", "AP50")}
@@ -121,21 +119,35 @@ class Watch(keras.callbacks.Callback):
                 save_model(self.averaged, self.folder / "best.keras")
                 write_json(self.folder / "metrics.json", {"epoch": done, **metrics})
         logs.update(scores)
-        now = time.monotonic()
-        logs["seconds"] = now - self.started
-        if now < self.next_save and done < self.progress.epochs and not trainer.stop_training:
+        logs["seconds"] = time.monotonic() - self.started
+
+
+class SaveState(keras.callbacks.Callback):
+    """At an epoch's end `last.keras` and the state to resume from, after everything else: no state knows of
+    an epoch whose row or best.keras is missing. Where epochs are short, not at every one: saving takes a
+    twentieth of the time at most.
+    """
+
+    def __init__(self, watch: Watch, folder: Path, progress: checkpoint.Progress):
+        super().__init__()
+        self.watch, self.folder, self.progress = watch, folder, progress
+        self.next_save = 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        now, done, watch = time.monotonic(), epoch + 1, self.watch
+        if now < self.next_save and done < self.progress.epochs and not self.model.stop_training:
             return
-        save_model(self.averaged, self.folder / "last.keras")
+        save_model(watch.averaged, self.folder / "last.keras")
         state = dataclasses.replace(
-            self.progress, epoch=done, seconds=logs["seconds"], best_ap=self.best_ap, stale=self.stale
+            self.progress, epoch=done, seconds=logs["seconds"], best_ap=watch.best_ap, stale=watch.stale
         )
-        checkpoint.save_state(self.folder, trainer, state)
+        checkpoint.save_state(self.folder, self.model, state)
         self.next_save = time.monotonic() + SAVE_SHARE * (time.monotonic() - now)
 
 
 class Results(keras.callbacks.Callback):
-    """results.csv: a header, and one row an epoch with everything in the logs. A resumed run goes on after
-    row `done`.
+    """results.csv: a header, and one row an epoch with everything in the logs. A resumed run keeps the rows
+    of the `done` epochs that its state has.
 
     Not Keras' CSVLogger, which adds a column `val_...` of NA for every name.
     """
@@ -145,7 +157,8 @@ class Results(keras.callbacks.Callback):
         self.path = path
         self.lines = []
         if done and path.exists():
-            self.lines = path.read_text(encoding="utf-8").splitlines()[: done + 1]
+            header, *rows = path.read_text(encoding="utf-8").splitlines()
+            self.lines = [header, *(row for row in rows if int(row.split(",")[0]) < done)]
 
     def on_epoch_end(self, epoch, logs=None):
         names = sorted(logs)
@@ -162,7 +175,7 @@ class StopOnNaN(keras.callbacks.Callback):
         if logs and not math.isfinite(float(logs["loss"])):
             raise UsageError(
                 f"the loss is {logs['loss']} at batch {batch}; the state of the last epoch is kept. "
-                "Try float32 precision or a smaller learning rate"
+                "Train anew in float32 precision, or with a larger --batch"
             )
 
 

@@ -19,7 +19,7 @@ STATE = "state.json"
 @dataclass(frozen=True)
 class Progress:
     """Where a training is. epoch: epochs done. best_ap: best mask AP so far, -1 before any evaluation; stale:
-    evaluations since it last rose.
+    evaluations since it last rose. weights: the file of the state; none before the first epoch was saved.
 
     random: state of the trainer's SeedGenerator, which Keras keeps out of weights files.
     """
@@ -32,6 +32,21 @@ class Progress:
     stale: int = 0
     weights: str = ""
     random: Sequence[int] = ()
+
+
+def save_start(folder: Path, progress: Progress) -> None:
+    """So that a run which is killed in its first epoch can be resumed, from its beginning."""
+    write_json(folder / STATE, asdict(progress))
+
+
+def only_started(folder: Path) -> bool:
+    """Whether a folder holds a run that was stopped before its first epoch was saved: nothing to lose."""
+    return (folder / STATE).exists() and not read_progress(folder).weights
+
+
+def resumable(folder: Path) -> bool:
+    """Whether a folder holds a run with an epoch saved, and not finished."""
+    return (folder / STATE).exists() and not only_started(folder)
 
 
 def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
@@ -53,6 +68,8 @@ def read_progress(folder: Path) -> Progress:
     """Raises UsageError when there is nothing to resume."""
     path = folder / STATE
     if not path.is_file():
+        if (folder / "best.keras").is_file() and (folder / "report.html").is_file():
+            raise UsageError(f"{folder}: holds a finished run, there is nothing left to resume")
         raise UsageError(
             f"{folder}: holds no {STATE}, so there is no run to resume; leave out --resume to start one"
         )
@@ -63,7 +80,10 @@ def read_progress(folder: Path) -> Progress:
 
 
 def load_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
-    """Restores weights, optimiser and random state. Raises WeightsError when they cannot be read."""
+    """Restores weights, optimiser and random state, of a run that was only started nothing. Raises
+    WeightsError when they cannot be read."""
+    if not progress.weights:
+        return
     if not trainer.optimizer.built:
         trainer.optimizer.build(trainer.trainable_variables)
     path = folder / progress.weights

@@ -90,8 +90,8 @@ def build_optimizer(
     if recipe.cosine:
         warmup = min(recipe.warmup_steps, max(steps // 5, 1))
         rate = WarmupCosine(rate, warmup, steps, recipe.final_rate, start)
-    updates = max(steps // accumulate, 1)
-    ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / updates))}
+    # Keras averages after every batch, also where several make one update.
+    ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
     if accumulate > 1:
         ema["gradient_accumulation_steps"] = accumulate
     if recipe.optimizer == "sgdw":

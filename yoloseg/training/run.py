@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
-import yaml
 from rich.console import Console
 
-from yoloseg import __version__
-from yoloseg.data.anchor_fitting import Anchors, fit_anchors, letterboxed_sizes
+from yoloseg.data.anchor_fitting import Anchors, fit_any_anchors, letterboxed_sizes
 from yoloseg.data.augment import Augmentation
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.label_plot import save_label_plot
@@ -24,21 +21,22 @@ from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
 from yoloseg.data.sampling import counts_shown, picture_weights
 from yoloseg.data.summary import summary
-from yoloseg.errors import DataError, UsageError
+from yoloseg.errors import UsageError
 from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
-from yoloseg.files import write_text
+from yoloseg.files import remove_asides, write_text
 from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import YoloSeg, load_model
 from yoloseg.training import checkpoint
-from yoloseg.training.callbacks import Epochs, Results, ShowProgress, StopOnNaN, Watch
+from yoloseg.training.callbacks import Epochs, Results, SaveState, ShowProgress, StopOnNaN, Watch
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.curves import save_curves
 from yoloseg.training.devices import alone, shared_by
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.planning import duration, evaluated_every
 from yoloseg.training.recipes import RECIPES, Recipe
+from yoloseg.training.run_config import check_same_data, read_config, write_config
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
 from yoloseg.training.stages import Stage, frozen_first, stages
 from yoloseg.training.trainer import Trainer
@@ -48,7 +46,7 @@ PICTURES = (
     ("curves.png", "Losses, balancing weights where they were learned, learning rate and validation AP."),
     ("val_predictions.jpg", "Pictures spread over the validation set: ground truth left, predictions right."),
     ("labels.png", "The training set, and the anchors."),
-    ("train_batch.jpg", "The first training pictures as the network got them."),
+    ("train_batch.jpg", "The first training pictures, augmented, at the full input size."),
 )
 
 
@@ -59,67 +57,90 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
     recipe: in place of the one that the config names, for experiments.
     Raises YolosegError for anything that is the user's to mend, before the first step.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        return _train(config, recipe or RECIPES[config.recipe])
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def _train(config: TrainConfig, recipe: Recipe) -> Path:
+    recipe = recipe or RECIPES[config.recipe]
     started = time.monotonic()
     console = Console(highlight=False)
-    batch = config.batch or recipe.batch
     folder = run_folder(config)
+    progress = made = None
     if config.resume:
         progress = checkpoint.read_progress(folder)
-        check_same_run(config, recipe, folder)
+        made = read_config(config, recipe, folder)
     datasets = load_datasets(config.data, ("train", "val"))
+    if made is not None:
+        check_same_data(made, datasets["train"], folder)
     for dataset in datasets.values():
         console.print(summary(dataset), markup=False)
-    for name, dataset in datasets.items():
-        if not any(not a.crowd for record in dataset.records for a in record.annotations):
-            raise DataError(f"{config.data}: {name} has no annotated object; there is nothing to {name}")
-    with shared_by(config.devices, batch):
-        keras.utils.set_random_seed(config.seed)
-        model, anchors, loaded = build_model(config, recipe, datasets["train"], console)
-        slower = rate_factors(model, loaded, config.loaded_rate)
-        frozen = frozen_epochs(config, recipe)
-        if frozen == math.inf:
-            freeze_backbone(model)
-        loader = build_loader(config, recipe, batch, datasets["train"])
-        trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
-        trainer.rate_factors.update(slower)
-        if not config.resume:
-            epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
-            progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
-        set_augmentation(loader, recipe, progress.epochs)
-        parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
-        parts = frozen_first(parts, min(frozen, progress.epochs))
-        if not config.resume:
-            write_config(folder, config, recipe, batch, anchors, progress, parts, loader)
-            draw_data(folder, datasets, loader, model)
-
-        def prepare(part: Stage) -> None:
-            """For the stages from this one on: what is frozen takes another optimizer."""
-            count = freeze_backbone(model, part.frozen)
-            if frozen:
-                what = "frozen" if part.frozen else "no longer frozen"
-                console.print(f"{what} from epoch {part.first + 1} on: {count} layers of the backbone")
-            done = 0 if part.frozen else min(frozen, progress.epochs)  # epochs by the optimizer before
-            steps = progress.steps_per_epoch
-            compile_trainer(trainer, recipe, progress.epochs * steps, config.accumulate, int(done) * steps)
-
-        current = next(part for part in parts if part.last >= max(progress.epoch, 1))  # which made the state
-        prepare(current)
-        if config.resume:
-            checkpoint.load_state(folder, trainer, progress)
-            console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
-        after = parts[parts.index(current) :]
-        fit(trainer, loader, datasets["val"], folder, progress, after, prepare, config.patience)
-    finish(folder, datasets["val"], console)
+    with precision(config.precision), shared_by(config.devices, config.batch or recipe.batch):
+        _train(config, recipe, folder, datasets, progress, made, started, console)
+    with precision("float32"):
+        finish(folder, datasets["val"], console)
     return folder
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """A block in which layers are made in this number format."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _train(
+    config: TrainConfig,
+    recipe: Recipe,
+    folder: Path,
+    datasets: dict[str, Dataset],
+    progress: checkpoint.Progress | None,
+    made: dict | None,
+    started: float,
+    console: Console,
+) -> None:
+    """From the data to best.keras. progress, made: of a run that is resumed; one that was stopped before its
+    first epoch was saved is made again."""
+    batch = config.batch or recipe.batch
+    keras.utils.set_random_seed(config.seed)
+    as_made = made if progress is not None and progress.weights else None
+    model, loaded = build_model(config, recipe, datasets["train"], console, as_made)
+    slower = rate_factors(model, loaded, config.loaded_rate)
+    frozen = frozen_epochs(config, recipe)
+    if frozen == math.inf:
+        freeze_backbone(model)
+    loader = build_loader(config, recipe, batch, datasets["train"])
+    trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
+    trainer.rate_factors.update(slower)
+    if progress is None:
+        epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
+        progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
+    total = progress.epochs * progress.steps_per_epoch
+    if config.accumulate > total:
+        raise UsageError(f"--accumulate {config.accumulate}: the whole training has only {total} batches")
+    set_augmentation(loader, recipe, progress.epochs)
+    parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
+    parts = frozen_first(parts, min(frozen, progress.epochs))
+    if as_made is None:
+        write_config(folder, config, recipe, progress, parts, loader, model, loaded)
+        draw_data(folder, datasets, loader, model)
+        checkpoint.save_start(folder, progress)
+
+    def prepare(part: Stage) -> None:
+        """For the stages from this one on: what is frozen takes another optimizer."""
+        count = freeze_backbone(model, part.frozen)
+        if frozen:
+            what = "frozen" if part.frozen else "no longer frozen"
+            console.print(f"{what} from epoch {part.first + 1} on: {count} layers of the backbone")
+        done = 0 if part.frozen else min(frozen, progress.epochs)  # epochs by the optimizer before
+        compile_trainer(trainer, recipe, total, config.accumulate, int(done) * progress.steps_per_epoch)
+
+    current = next(part for part in parts if part.last >= max(progress.epoch, 1))  # which made the state
+    prepare(current)
+    if made is not None:
+        checkpoint.load_state(folder, trainer, progress)
+        console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
+    after = parts[parts.index(current) :]
+    fit(trainer, loader, datasets["val"], folder, progress, after, prepare, config.patience)
 
 
 def run_folder(config: TrainConfig) -> Path:
@@ -129,11 +150,17 @@ def run_folder(config: TrainConfig) -> Path:
         folder = next(Path("runs") / name for name in names if not (Path("runs") / name).exists())
     else:
         folder = config.out
-        marks = ("best.keras", "last.keras", checkpoint.STATE)  # none: stopped before its first epoch ended
-        if not config.resume and any((folder / name).exists() for name in marks):
-            raise UsageError(f"{folder}: holds a run already; name another --out, or resume it by --resume")
+        marks = [folder / name for name in ("best.keras", "last.keras", checkpoint.STATE)]
+        if not config.resume and any(path.exists() for path in marks):
+            if not checkpoint.only_started(folder):
+                raise UsageError(
+                    f"{folder}: holds a run already; name another --out, or resume it by --resume"
+                )
+            for path in marks:
+                path.unlink(missing_ok=True)
     write_text(folder / ".writable", "")
     (folder / ".writable").unlink()
+    remove_asides(folder)
     return folder
 
 
@@ -154,55 +181,64 @@ def rate_factors(model: YoloSeg, loaded: Sequence[str], factor: float) -> dict[s
 
 
 def build_model(
-    config: TrainConfig, recipe: Recipe, dataset: Dataset, console: Console
-) -> tuple[YoloSeg, Anchors | None, tuple[str, ...]]:
-    """A network for the data: fresh, or started from --weights; its anchors, and the layers that were loaded.
+    config: TrainConfig, recipe: Recipe, dataset: Dataset, console: Console, made: dict | None = None
+) -> tuple[YoloSeg, tuple[str, ...]]:
+    """A network for the data: fresh, or started from --weights; and the layers that were loaded.
 
-    Anchors are those of --anchors, else of a .keras file (then None is returned for them), else fitted.
+    Anchors are those of --anchors, else of a .keras file, else fitted. made: the config.yaml of a run that is
+    resumed; everything is as it was there, and its weights are not read: the state has them.
     """
+    settings = {"imgsz": config.input_size, "nms_iou": recipe.nms_iou}
+    if made is not None:
+        anchors = tuple(tuple(map(tuple, level)) for level in made["anchors"])
+        settings["classes_per_anchor"] = made["classes per anchor"]
+        return YoloSeg(config.size, dataset.classes, anchors, **settings), tuple(made["loaded layers"])
     start = load_model(config.weights) if config.weights and config.weights.suffix == ".keras" else None
     if start is not None and start.size != config.size:
         raise UsageError(f"{config.weights} is of size {start.size}; give --size {start.size}")
-    anchors = None
     if start is not None and config.anchors is None:
-        sizes, classes_per_anchor = start.anchors, start.classes_per_anchor
+        sizes, settings["classes_per_anchor"] = start.anchors, start.classes_per_anchor
         console.print(f"anchors and head layout of {config.weights}")
+        if start.imgsz != config.input_size:
+            console.print(f"its anchors are for pictures of {start.imgsz}, not {config.input_size}")
     else:
-        classes_per_anchor = recipe.classes_per_anchor
-        if config.anchors is not None:
-            anchors = Anchors.from_json(config.anchors)
-            if tuple(anchors.imgsz) != config.input_size:
-                raise UsageError(
-                    f"{config.anchors} was fitted at {anchors.imgsz}, this training is at {config.input_size}"
-                )
-        else:
-            boxes = letterboxed_sizes(dataset, config.input_size)
-            anchors = fit_anchors(
-                boxes,
-                recipe.anchors_per_level,
-                imgsz=config.input_size,
-                seed=config.seed,
-                source=dataset.name,
-            )
-        sizes = anchors.sizes
-        console.print(
-            f"anchors: {anchors.per_level} a level, mean best IoU {anchors.mean_best_iou:.3f}, "
-            f"recall {anchors.recall50:.3f} at 0.5, {anchors.recall70:.3f} at 0.7"
-        )
-    model = YoloSeg(
-        config.size,
-        dataset.classes,
-        sizes,
-        config.input_size,
-        classes_per_anchor=classes_per_anchor,
-        nms_iou=recipe.nms_iou,
-    )
+        anchors = choose_anchors(config, recipe, dataset, console)
+        sizes, settings["classes_per_anchor"] = anchors.sizes, recipe.classes_per_anchor
+    model = YoloSeg(config.size, dataset.classes, sizes, **settings)
     loaded: tuple[str, ...] = ()
     if config.weights is not None:
         transfer = start_from(start or config.weights, model, config.until)
         console.print(str(transfer), markup=False)
         loaded = transfer.loaded
-    return model, anchors, loaded
+    return model, loaded
+
+
+def choose_anchors(config: TrainConfig, recipe: Recipe, dataset: Dataset, console: Console) -> Anchors:
+    """Those of --anchors, else fitted to the data."""
+    if config.anchors is not None:
+        anchors = Anchors.from_json(config.anchors)
+        if tuple(anchors.imgsz) != config.input_size:
+            raise UsageError(
+                f"{config.anchors} was fitted at {anchors.imgsz}, this training is at {config.input_size}"
+            )
+    else:
+        boxes = letterboxed_sizes(dataset, config.input_size)
+        anchors, distinct = fit_any_anchors(
+            boxes,
+            recipe.anchors_per_level,
+            imgsz=config.input_size,
+            seed=config.seed,
+            source=dataset.name,
+        )
+        if distinct is not None:
+            console.print(
+                f"only {distinct} sizes of boxes: anchors are fitted to them and to multiples of them"
+            )
+    console.print(
+        f"anchors: {anchors.per_level} a level, mean best IoU {anchors.mean_best_iou:.3f}, "
+        f"recall {anchors.recall50:.3f} at 0.5, {anchors.recall70:.3f} at 0.7"
+    )
+    return anchors
 
 
 def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
@@ -252,56 +288,54 @@ def fit(
 ) -> None:
     """Keras' fit, once a stage, with our callbacks before Keras' own loggers. parts: from the one that the
     trainer is prepared for on. prepare: called with a stage where what is frozen changes."""
-    with alone():
-        averaged = float32_copy(trainer.yoloseg)
+    if patience is not None and progress.stale >= patience:
+        return  # it had ended when it was killed
+    with alone(), precision("float32"):
+        averaged = YoloSeg.from_config(trainer.yoloseg.get_config())
         detector = Detector(averaged)
 
     def measure(model: YoloSeg) -> dict:
-        with alone():
+        with alone(), precision("float32"):
             return evaluate(model, val, detector=detector, progress=False)
 
+    watch = Watch(averaged, measure, folder, progress, evaluated_every(progress.epochs), patience)
+    show = ShowProgress(progress.epochs, progress.steps_per_epoch, progress.epoch)
     callbacks = [
         Epochs(loader),
         StopOnNaN(),
-        Watch(averaged, measure, folder, progress, evaluated_every(progress.epochs), patience),
-        ShowProgress(progress.epochs, progress.steps_per_epoch, progress.epoch),
+        watch,
+        show,
         Results(folder / "results.csv", progress.epoch),
+        SaveState(watch, folder, progress),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
     functions = {}  # by size: pictures of another size are another graph
     frozen = parts[0].frozen
-    for stage in parts:
-        if stage.last <= progress.epoch:
-            continue
-        if frozen != stage.frozen:
-            prepare(stage)
-            functions.clear()
-        frozen = stage.frozen
-        loader.output_size = stage.imgsz
-        trainer.train_function = functions.get(stage.imgsz)
-        with loader.data_errors():
-            trainer.fit(
-                loader,
-                epochs=stage.last,
-                initial_epoch=max(stage.first, progress.epoch),
-                steps_per_epoch=progress.steps_per_epoch,
-                shuffle=False,
-                verbose=0,
-                callbacks=callbacks,
-            )
-        functions[stage.imgsz] = trainer.train_function
-        if trainer.stop_training:
-            break
-
-
-def float32_copy(model: YoloSeg) -> YoloSeg:
-    """A second network of the same configuration, in float32 whatever the precision of training."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
     try:
-        return YoloSeg.from_config(model.get_config())
+        for stage in parts:
+            if stage.last <= progress.epoch:
+                continue
+            if frozen != stage.frozen:
+                prepare(stage)
+                functions.clear()
+            frozen = stage.frozen
+            loader.output_size = stage.imgsz
+            trainer.train_function = functions.get(stage.imgsz)
+            with loader.data_errors():
+                trainer.fit(
+                    loader,
+                    epochs=stage.last,
+                    initial_epoch=max(stage.first, progress.epoch),
+                    steps_per_epoch=progress.steps_per_epoch,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
+            functions[stage.imgsz] = trainer.train_function
+            if trainer.stop_training:
+                break
     finally:
-        keras.config.set_dtype_policy(policy)
+        show.bar.stop()  # gives the terminal back, which Keras' fit forgets when it is interrupted
 
 
 def finish(folder: Path, val: Dataset, console: Console) -> None:
@@ -318,65 +352,3 @@ def finish(folder: Path, val: Dataset, console: Console) -> None:
     threshold = f"its score threshold, {model.score_threshold:.3f}, has the best mask F1"
     console.print(f"best.keras is of epoch {metrics['epoch']}; {threshold}")
     console.print(f"written to {folder}; open {folder / 'report.html'}")
-
-
-def write_config(
-    folder: Path,
-    config: TrainConfig,
-    recipe: Recipe,
-    batch: int,
-    anchors: Anchors | None,
-    progress: checkpoint.Progress,
-    parts: list[Stage],
-    loader: Loader,
-) -> None:
-    """Everything the run was made with, for people and for --resume."""
-    flags = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
-    flags["imgsz"] = list(config.input_size)
-    document = {
-        "flags": flags,
-        "batch": batch,
-        "epochs": progress.epochs,
-        "steps_per_epoch": progress.steps_per_epoch,
-        "stages": [
-            {"epochs": [part.first, part.last], "imgsz": list(part.imgsz), "backbone frozen": part.frozen}
-            for part in parts
-        ],
-        "augmented by": [str(transform) for transform in loader.augment],
-        "recipe": plain(recipe),
-        "anchors": [list(map(list, level)) for level in anchors.sizes] if anchors else "of the weights",
-        "versions": {
-            "yoloseg": __version__,
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-            "python": platform.python_version(),
-        },
-    }
-    write_text(folder / "config.yaml", yaml.safe_dump(document, sort_keys=False))
-
-
-def plain(recipe: Recipe) -> dict:
-    """As JSON and YAML hold it: tuples are lists."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
-
-
-def check_same_run(config: TrainConfig, recipe: Recipe, folder: Path) -> None:
-    """Raises UsageError when --resume comes with other flags, or another recipe, than the run was started
-    with."""
-    document = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    flags = document["flags"]
-    now = {"imgsz": list(config.input_size)}
-    for field in dataclasses.fields(config):
-        if field.name not in ("imgsz", "out", "resume", "workers"):
-            value = getattr(config, field.name)
-            now[field.name] = str(value) if isinstance(value, Path) else value
-    other = [name for name, value in now.items() if flags.get(name) != value]
-    if other:
-        was = ", ".join(f"--{name} {flags.get(name)}" for name in other)
-        raise UsageError(f"{folder} was started with {was}; resume it with the same flags")
-    changed = [name for name, value in plain(recipe).items() if document["recipe"].get(name) != value]
-    if changed:
-        raise UsageError(
-            f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; resume it "
-            f"with the yoloseg that started it ({document['versions']['yoloseg']}), or train anew"
-        )

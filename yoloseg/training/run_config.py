@@ -1,0 +1,119 @@
+"""config.yaml of a run folder: everything the run was made with, for people and for --resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import yaml
+
+from yoloseg import __version__
+from yoloseg.data.loader import Loader
+from yoloseg.data.records import Dataset
+from yoloseg.errors import UsageError
+from yoloseg.files import write_text
+from yoloseg.modeling.network import YoloSeg
+from yoloseg.training.checkpoint import Progress
+from yoloseg.training.config import TrainConfig
+from yoloseg.training.recipes import Recipe
+from yoloseg.training.stages import Stage
+
+NAME = "config.yaml"
+MADE = ("pictures", "classes", "anchors", "classes per anchor", "loaded layers")  # what --resume goes by
+
+
+def write_config(
+    folder: Path,
+    config: TrainConfig,
+    recipe: Recipe,
+    progress: Progress,
+    parts: Sequence[Stage],
+    loader: Loader,
+    model: YoloSeg,
+    loaded: Sequence[str],
+) -> None:
+    """loaded: layers of the model that --weights filled."""
+    document = {
+        "flags": flags_of(config),
+        "batch": loader.batch_size,
+        "epochs": progress.epochs,
+        "steps_per_epoch": progress.steps_per_epoch,
+        "stages": [
+            {"epochs": [part.first, part.last], "imgsz": list(part.imgsz), "backbone frozen": part.frozen}
+            for part in parts
+        ],
+        "augmented by": [str(transform) for transform in loader.augment],
+        "recipe": plain(recipe),
+        "pictures": len(loader.dataset),
+        "classes": list(model.classes),
+        "anchors": [[list(anchor) for anchor in level] for level in model.anchors],
+        "classes per anchor": model.classes_per_anchor,
+        "loaded layers": list(loaded),
+        "versions": {
+            "yoloseg": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "python": platform.python_version(),
+        },
+    }
+    write_text(folder / NAME, yaml.safe_dump(document, sort_keys=False))
+
+
+def flags_of(config: TrainConfig) -> dict:
+    """As YAML holds them."""
+    flags = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+    return flags | {"imgsz": list(config.input_size)}
+
+
+def plain(recipe: Recipe) -> dict:
+    """As JSON and YAML hold it: tuples are lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
+    """config.yaml of the run that --resume goes on with. Raises UsageError when it comes with other flags, or
+    another recipe, than the run was started with, or the file was written by another version or damaged."""
+    path = folder / NAME
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flags, was = dict(document["flags"]), dict(document["recipe"])
+        version = document["versions"]["yoloseg"]
+        missing = [key for key in MADE if key not in document]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: not the config of a training, so it cannot be resumed: {error}") from error
+    if missing:
+        raise UsageError(
+            f"{path} was written by another yoloseg (it lacks {', '.join(missing)}); resume the run with the "
+            "one that started it, or train anew"
+        )
+    now = flags_of(config)
+    other = [
+        name for name in now if name not in ("out", "resume", "workers") and flags.get(name) != now[name]
+    ]
+    if other:
+        given = ", ".join(f"--{name.replace('_', '-')} {flags.get(name)}" for name in other)
+        raise UsageError(f"{folder} was started with {given}; resume it with the same flags")
+    changed = [name for name, value in plain(recipe).items() if was.get(name) != value]
+    if changed:
+        raise UsageError(
+            f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; resume it "
+            f"with the yoloseg that started it ({version}), or train anew"
+        )
+    return document
+
+
+def check_same_data(document: dict, dataset: Dataset, folder: Path) -> None:
+    """Raises UsageError where the training data has other classes, or more or fewer pictures, than when the
+    run was started."""
+    was = (document["pictures"], document["classes"])
+    now = (len(dataset), list(dataset.classes))
+    if was != now:
+        told = [f"{pictures} pictures of {', '.join(classes)}" for pictures, classes in (was, now)]
+        raise UsageError(
+            f"{folder} was started on {told[0]}, and {dataset.name} now has {told[1]}; resume it on the same "
+            f"data, or train anew with --weights {folder / 'last.keras'}"
+        )
