@@ -190,12 +190,11 @@ def test_every_variable_is_moved_by_its_gradient(setting):
     assert not still
 
 
-JAX_STEP = """
+JAX_LOSSES = """
 import json, sys
-import keras, numpy as np
+import jax, keras, numpy as np
 assert keras.backend.backend() == "jax"
 from yoloseg.modeling.network import load_model
-from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import RECIPES
 from yoloseg.training.trainer import Trainer
 folder = sys.argv[1]
@@ -205,33 +204,26 @@ for name in ("default", "paper"):
     model = load_model(folder + "/" + name + ".keras")
     trainer = Trainer(model, RECIPES[name])
     y = dict(np.load(folder + "/" + name + ".npz").items())
-    outputs = model(batch["images"], training=False)
-    logits = model.mask_logits([outputs[level]["embedding"] for level in outputs], y["rois"])
-    y_pred = {"outputs": outputs, "mask_logits": logits, **y}
-    values = trainer.losses_of(batch, y_pred)
+
+    @jax.jit
+    def losses(batch, y):
+        outputs = model(batch["images"], training=False)
+        logits = model.mask_logits([outputs[level]["embedding"] for level in outputs], y["rois"])
+        y_pred = {"outputs": outputs, "mask_logits": logits, **y}
+        with keras.StatelessScope():  # the total is also put into metrics
+            total = trainer.compute_loss(batch, None, y_pred)
+        return trainer.losses_of(batch, y_pred), total
+
+    values, total = losses(batch, y)
     result[name] = {key: [float(v), float(had)] for key, (v, had) in values.items()}
-    result[name]["total"] = float(trainer.compute_loss(batch, None, y_pred))
-
-class Batches(keras.utils.PyDataset):
-    def __len__(self):
-        return 5
-    def __getitem__(self, index):
-        return batch
-
-trainer = Trainer(load_model(folder + "/default.keras"), RECIPES["default"])
-trainer.compile(build_optimizer(RECIPES["default"], trainer, 10), jit_compile=True)
-before = [np.array(v) for v in trainer.trainable_variables]
-history = trainer.fit(Batches(workers=1), epochs=2, shuffle=False, verbose=0).history
-moved = [float(np.abs(np.array(v) - w).max()) for v, w in zip(trainer.trainable_variables, before)]
-still = sum(step == 0 for step in moved)
-result["fit"] = {"losses": history["loss"], "still": still, "finite": all(map(np.isfinite, moved))}
+    result[name]["total"] = float(total)
 print("RESULT" + json.dumps(result))
 """
 
 
-def test_jax_gives_the_same_losses_and_trains(tmp_path):
-    """From the same weights, batch and ROIs (their choice is random), every loss of both recipes agrees; and
-    ten steps of `fit` there move every weight and bring the loss down."""
+def test_jax_gives_the_same_losses(tmp_path):
+    """From the same weights, batch and ROIs (their choice is random), every loss of both recipes agrees. That
+    it trains there: tests/test_devices.py."""
     batch = make_batch()
     np.savez(tmp_path / "batch.npz", **batch)
     expected = {}
@@ -249,7 +241,7 @@ def test_jax_gives_the_same_losses_and_trains(tmp_path):
     quick = "--xla_backend_optimization_level=0"  # it compiles for longer than it computes
     environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=quick)
     done = subprocess.run(
-        [sys.executable, "-c", JAX_STEP, str(tmp_path)],
+        [sys.executable, "-c", JAX_LOSSES, str(tmp_path)],
         env=environment,
         capture_output=True,
         text=True,
@@ -257,9 +249,6 @@ def test_jax_gives_the_same_losses_and_trains(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.split("RESULT")[1])
-    fitted = found.pop("fit")
-    assert fitted["finite"] and not fitted["still"]
-    assert fitted["losses"][1] < fitted["losses"][0]
     for name, losses in expected.items():
         assert set(found[name]) == set(losses)
         for key, value in losses.items():
