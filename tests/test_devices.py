@@ -85,7 +85,7 @@ def test_jax_trains_and_two_devices_give_the_losses_of_one(tmp_path):
     for name, values in one["history"].items():
         np.testing.assert_allclose(two["history"][name][0], values[0], rtol=1e-4, atol=1e-5, err_msg=name)
         # A step is orthogonal also where the gradient is hardly more than rounding: later ones drift apart.
-        np.testing.assert_allclose(two["history"][name], values, rtol=1e-2, atol=1e-2, err_msg=name)
+        np.testing.assert_allclose(two["history"][name], values, rtol=5e-3, atol=1e-3, err_msg=name)
     np.testing.assert_allclose(two["seen"], one["seen"], rtol=1e-2, atol=1e-2)
     assert "JAX sees 2" in found["three"] and "cannot be shared by 2" in found["odd"]
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,19 +23,16 @@ from yoloseg import evaluate as evaluate_command
 from yoloseg import train as command
 from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.datafile import load_datasets
+from yoloseg.data.loader import Loader
 from yoloseg.data.shapes import load_shapes
-from yoloseg.errors import UsageError
-from yoloseg.files import write_json
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.training import checkpoint, planning
 from yoloseg.training import run as run_module
-from yoloseg.training.callbacks import Results
-from yoloseg.training.checkpoint import Progress
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
 from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
-from yoloseg.training.run_config import check_same_data, flags_of, plain, read_config
+from yoloseg.training.stages import stages
 from yoloseg.training.trainer import Trainer
 
 EPOCHS = 3
@@ -362,81 +359,33 @@ def refused(capsys, *flags: str) -> str:
     return said
 
 
-def test_a_run_stopped_in_its_first_epoch_can_be_started_again_or_resumed(tmp_path):
-    (tmp_path / "config.yaml").write_text("flags: {}")
-    config = TrainConfig(out=tmp_path)
-    assert run_module.run_folder(config) == tmp_path
-    (tmp_path / "last.keras").write_bytes(b"")
-    with pytest.raises(UsageError, match="holds a run already"):
-        run_module.run_folder(config)
-    start = Progress(0, 3, 2, 0.0, -1.0)
-    checkpoint.save_start(tmp_path, start)  # killed after last.keras, before its state
-    (tmp_path / f".{os.getpid()}.state-00001.weights.h5").write_bytes(b"half")
-    assert run_module.run_folder(config) == tmp_path
-    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml"}
-    checkpoint.save_start(tmp_path, start)
-    (tmp_path / "last.keras").write_bytes(b"")
-    assert run_module.run_folder(replace(config, resume=True)) == tmp_path
-    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "last.keras", "state.json"}
-    assert checkpoint.read_progress(tmp_path) == replace(start, random=[])
-    checkpoint.load_state(tmp_path, None, checkpoint.read_progress(tmp_path))  # nothing to restore
-    write_json(tmp_path / "state.json", asdict(replace(start, epoch=1, weights="state-00001.weights.h5")))
-    with pytest.raises(UsageError, match="holds a run already"):
-        run_module.run_folder(config)
+def test_epochs_of_other_sizes(unbroken, data, tmp_path, monkeypatch):
+    """Four epochs on whole or half sides, as planned, a step each, taken eagerly; a size that comes again has
+    the function it had before."""
+    sizes, functions, made = [], {}, Loader.__getitem__
 
+    def spy(loader, index):
+        batch = made(loader, index)
+        sizes.append((loader.epoch, batch["images"].shape[1:3]))
+        return batch
 
-def test_a_finished_run_says_so(capsys, tmp_path):
-    for name in ("best.keras", "report.html"):
-        (tmp_path / name).write_text("")
-    assert "finished run" in refused(capsys, "--resume", "--out", str(tmp_path))
-    assert "holds a run already" in refused(capsys, "--out", str(tmp_path))
+    class Epochs(run_module.Epochs):
+        def on_epoch_end(self, epoch, logs=None):
+            size = self.loader.output_size
+            assert functions.setdefault(size, self.model.train_function) is self.model.train_function
 
-
-def test_a_run_that_patience_ended_does_not_go_on_when_resumed(tmp_path):
-    """It was killed in its report: not a step is taken (there is no trainer), nor anything written."""
-    progress = Progress(10, 100, 2, 9.0, 0.2, stale=3)
-    run_module.fit(None, None, None, tmp_path, progress, [], None, patience=3)
-    assert not list(tmp_path.iterdir())
-
-
-def test_resumed_on_other_data_it_says_what_changed(data, tmp_path):
-    dataset = load_datasets(data, ("train",))["train"]
-    was = {"pictures": 16, "classes": list(dataset.classes)}
-    check_same_data(was, dataset, tmp_path)
-    with pytest.raises(UsageError, match=r"started on 17 pictures of .* now has 16 pictures"):
-        check_same_data(was | {"pictures": 17}, dataset, tmp_path)
-    with pytest.raises(UsageError, match="16 pictures of one, other, and"):
-        check_same_data(was | {"classes": ["one", "other"]}, dataset, tmp_path)
-
-
-def test_a_config_that_is_none_or_of_another_version(data, tmp_path):
-    config = TrainConfig(data=str(data), out=tmp_path, resume=True)
-    old = {"flags": flags_of(config), "recipe": plain(DEFAULT), "versions": {"yoloseg": "0.0"}}
-    texts = (
-        ("{", "not the config"),
-        ("[]", "not the config"),
-        (yaml.safe_dump(old), "lacks pictures, classes"),
-    )
-    for text, told in texts:
-        (tmp_path / "config.yaml").write_text(text)
-        with pytest.raises(UsageError, match=told):
-            read_config(config, DEFAULT, tmp_path)
-
-
-def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
-    path = tmp_path / "results.csv"
-    path.write_text("epoch,loss\n0,3.0\n2,1.0\n3,0.5\n")  # the row of epoch 1 was lost
-    results = Results(path, done=3)
-    results.on_epoch_end(3, {"loss": 0.25})
-    assert path.read_text() == "epoch,loss\n0,3.0\n2,1.0\n3,0.25\n"
-
-
-def test_the_report_is_of_float32_as_the_metrics_are(data, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(run_module, "_train", lambda *_: seen.append(keras.config.dtype_policy().name))
-    monkeypatch.setattr(run_module, "finish", lambda *_: seen.append(keras.config.dtype_policy().name))
-    train(TrainConfig(data=str(data), precision="mixed_bfloat16", out=tmp_path / "run"))
-    assert seen == ["mixed_bfloat16", "float32"]
+    monkeypatch.setattr(Loader, "__getitem__", spy)
+    monkeypatch.setattr(run_module, "Epochs", Epochs)
+    monkeypatch.setattr(run_module, "finish", lambda *_: None)
+    metrics = json.loads((unbroken / "metrics.json").read_text())
+    monkeypatch.setattr(run_module, "evaluate", lambda *_, **__: dict(metrics))
+    step_eagerly(monkeypatch, run_module)
+    config = TrainConfig(data=str(data), imgsz=(64,), batch=16, epochs=4, workers=1, out=tmp_path / "run")
+    recipe = replace(PAPER, multi_scale=(0.5, 1.0), short=0)
+    planned = [part.imgsz for part in stages(recipe, 4, (64, 64)) for _ in range(part.first, part.last)]
+    assert planned == [(32, 32), (64, 64)] * 2, "away from a size, and back to it"
+    train(config, recipe)
+    assert set(sizes) == set(enumerate(planned)) and len(functions) == 2
 
 
 def test_the_graph_trains_until_patience_ends(data, tmp_path):
@@ -453,34 +402,6 @@ def test_the_graph_trains_until_patience_ends(data, tmp_path):
     assert all(rows[-1][f"w_{name}"] != 0 for name in EACH if name.startswith("objectness"))
     assert yoloseg.load(tmp_path / "run" / "best.keras").imgsz == (64, 64)
     assert (tmp_path / "run" / "report.html").exists()
-
-
-PLANS = [(48, 43, 14), (10, 43, 300), (3, 1, 0), (1, 90, 1), (1, 110, 10), (1, 100, 80)]
-
-
-@pytest.mark.parametrize("minutes, steps_per_epoch, val_steps", PLANS)
-def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per_epoch, val_steps):
-    """At half a second a step: the plan fits, and one more epoch would not."""
-
-    def steps(epochs: int) -> int:
-        every = planning.evaluated_every(epochs)
-        evaluated = sum(epoch % every == 0 or epoch == epochs for epoch in range(1, epochs + 1))
-        return epochs * steps_per_epoch + (evaluated + 1) * val_steps  # and once for the report
-
-    epochs, planned = planning.plan(minutes, 0.5, steps_per_epoch, val_steps)
-    if planned == steps_per_epoch:
-        assert steps(epochs) <= 120 * minutes
-    else:
-        assert epochs == 1 and (planned + 2 * val_steps == 120 * minutes or planned == 1)
-    assert steps(epochs + 1) > 120 * minutes
-
-
-def test_less_time_than_an_epoch_is_one_shorter_epoch():
-    assert planning.plan(1, 0.5, 200, 10) == (1, 100), "twice ten for the evaluation and the report"
-    assert planning.plan(1, 0.5, 110, 10) == (1, 100)
-    assert planning.plan(1, 0.5, 100, 10) == (1, 100)
-    assert planning.plan(1, 0.5, 100, 80) == (1, 1)
-    assert planning.plan(0.001, 0.5, 200, 10) == planning.plan(-1, 0.5, 200, 10) == (1, 1)
 
 
 def test_flags_that_cannot_be(capsys, data, tmp_path):
