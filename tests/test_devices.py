@@ -15,6 +15,7 @@ from yoloseg.training.devices import shared_by
 
 JAX_FIT = """
 import json, sys
+from dataclasses import replace
 import keras, numpy as np
 from yoloseg.errors import UsageError
 from yoloseg.modeling.network import YoloSeg
@@ -33,13 +34,14 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         return batch
 
+SLOW = replace(DEFAULT, learning_rate=DEFAULT.learning_rate / 10)
 result = {}
 for devices in (1, 2):
     with shared_by(devices, 2):
         keras.utils.set_random_seed(0)
         model = YoloSeg("n", ("bear", "otter", "tiger"), anchors, (64, 64))
-        trainer = Trainer(model, DEFAULT)
-        trainer.compile(build_optimizer(DEFAULT, trainer, 10), jit_compile=True)
+        trainer = Trainer(model, SLOW)
+        trainer.compile(build_optimizer(SLOW, trainer, 10), jit_compile=True)
         before = [np.array(v) for v in trainer.trainable_variables]
         history = trainer.fit(Batches(workers=1), epochs=3, shuffle=False, verbose=0).history
         with alone(), precision("float32"):
@@ -69,7 +71,11 @@ print("RESULT" + json.dumps(result))
 
 
 def test_jax_trains_and_two_devices_give_the_losses_of_one(tmp_path):
-    """Eight steps by recipe `default` move every weight and bring the loss down."""
+    """Eight steps by recipe `default` move every weight and bring the loss down.
+
+    At a tenth of its rate: the P5 map of these pictures has eight places for batch normalisation, where
+    rounding grows (at the full rate to 0.7 % in the third step).
+    """
     np.savez(tmp_path / "batch.npz", **make_batch())
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
@@ -84,9 +90,8 @@ def test_jax_trains_and_two_devices_give_the_losses_of_one(tmp_path):
     assert set(one["history"]) == set(two["history"]) and len(losses) == 3
     for name, values in one["history"].items():
         np.testing.assert_allclose(two["history"][name][0], values[0], rtol=1e-4, atol=1e-5, err_msg=name)
-        # A step is orthogonal also where the gradient is hardly more than rounding: later ones drift apart.
-        np.testing.assert_allclose(two["history"][name], values, rtol=5e-3, atol=1e-3, err_msg=name)
-    np.testing.assert_allclose(two["seen"], one["seen"], rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(two["history"][name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(two["seen"], one["seen"], rtol=1e-3, atol=1e-3)
     assert "JAX sees 2" in found["three"] and "cannot be shared by 2" in found["odd"]
 
 
