@@ -162,6 +162,53 @@ def test_command_notes_what_the_official_code_ignores(files, capsys):
     assert "annotation id 0" in notes and "1 masks are not of their picture's size" in notes
 
 
+@pytest.mark.parametrize("ids", [(2**53 + 1, 2**53 + 2), ("1", "b"), (-1, -2), (1.5, 2.5)])
+def test_ids_are_only_names(files, ids):
+    """The official code keeps them as float64; what it scores nevertheless, and what it could, is scored."""
+    _, truth, results = files
+    expected = coco_metrics(truth, results)
+    assert expected["segm"]["per_class"]["a"]["mean_iou"] == 1
+    for annotation, own in zip(truth["annotations"], ids, strict=True):
+        annotation["id"] = own
+        annotation["iscrowd"] = None
+    assert coco_metrics(truth, results) == expected
+    masks_alone = [one | {"bbox": None, "segmentation": SQUARE} for one in results]
+    without = [{k: v for k, v in one.items() if k != "bbox"} for one in masks_alone]
+    assert coco_metrics(truth, masks_alone)["segm"] == coco_metrics(truth, without)["segm"]
+
+
+@pytest.mark.parametrize(
+    ("key", "changed", "message"),
+    [
+        ("annotations", {"id": None}, "annotations[0] is not an object with an 'id'"),
+        ("annotations", {"id": [1]}, "annotations[0] is not an object with an 'id'"),
+        ("annotations", {"image_id": [1]}, "annotations[0] (id 1): 'image_id' is [1]"),
+        ("annotations", {"category_id": {}}, "annotations[0] (id 1): 'category_id' is {}"),
+        ("annotations", {"iscrowd": "yes"}, "annotations[0] (id 1): 'iscrowd' is 0 or 1, not 'yes'"),
+        ("images", {"id": {}}, "images[0] is not an object with an 'id'"),
+        ("categories", {"id": "3"}, "some ids are numbers and some are texts"),
+    ],
+)
+def test_command_refuses_bad_ground_truth(files, capsys, key, changed, message):
+    folder, truth, _ = files
+    truth[key][0] |= changed
+    (folder / "truth.json").write_text(json.dumps(truth))
+    assert run(folder) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "truth.json" in error and message in error and "Traceback" not in error
+
+
+def test_command_says_before_the_work_what_it_cannot_do(files, capsys):
+    folder, _, _ = files
+    (folder / "notes.txt").write_text("mine")
+    (folder / "results.json").unlink()  # which it would miss next
+    assert run(folder, "--out", str(folder / "notes.txt")) == 2
+    assert "cannot write" in capsys.readouterr().err and (folder / "notes.txt").read_text() == "mine"
+    for flags in (["--conf", "0.5"], ["--max-detections", "5"], ["--task", "vis", "--max-detections", "5"]):
+        assert run(folder, *flags) == 2
+        assert "--conf and --max-detections are for --weights" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,7 @@ from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.coco_metrics import coco_metrics
-from yoloseg.evaluation.evaluate_model import evaluate
+from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 
 IMGSZ = (96, 128)
@@ -90,7 +90,9 @@ def run(detector, dataset, **more):
 def test_a_knowing_detector_is_nearly_perfect(tmp_path):
     dataset = make_dataset()
     detector = KnowingDetector(dataset)
-    metrics = run(detector, dataset, save_results=tmp_path / "predictions.json")
+    evaluation = evaluate_in_detail(MODEL, dataset, detector=detector, batch_size=2, progress=False)
+    metrics = evaluation.metrics
+    evaluation.detections.save(tmp_path / "predictions.json")
     assert metrics["bbox"]["AP"] == pytest.approx(1)
     assert metrics["segm"]["AP75"] == pytest.approx(1) and metrics["segm"]["AP"] > 0.85
     assert set(metrics["segm"]["per_class"]) == {"round", "flat"}

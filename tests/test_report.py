@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from pycocotools import mask as coco_mask
 from test_evaluation_model import MODEL, KnowingDetector, make_dataset
 
 from yoloseg.data.label_plot import letterboxed_boxes, save_label_plot
 from yoloseg.data.records import Annotation, Dataset, Record
-from yoloseg.evaluation.best_f1 import Matches
+from yoloseg.evaluation.best_f1 import Matches, best_f1
 from yoloseg.evaluation.evaluate_model import evaluate_in_detail
-from yoloseg.evaluation.figures import precision_recall, save_f1_curve, save_pr_curve
+from yoloseg.evaluation.figures import precision_recall, save_confusion_matrix, save_f1_curve, save_pr_curve
 from yoloseg.evaluation.report import write_report
-from yoloseg.evaluation.review import crowding, review
+from yoloseg.evaluation.review import Review, crowding, review
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.training.curves import save_curves
 from yoloseg.training.losses import LOSSES
@@ -83,6 +84,25 @@ def test_own_class_is_served_before_a_better_scored_other_class():
     assert (one.found, one.confused, one.missed, one.false) == (1, 0, 0, 1)
 
 
+def test_on_a_crowd_of_its_class_it_is_not_taken_for_another():
+    truth = truth_of((3, (0, 0, 20, 20), True), (7, (0, 0, 10, 10), False))
+    (one,) = review(truth, [detection(3, (0, 0, 10, 10), 0.9)], 0.1).pictures
+    assert (one.found, one.confused, one.missed, one.false, one.ignored) == (0, 0, 1, 0, 1)
+
+
+def test_where_not_every_object_is_annotated_none_is_false():
+    truth = truth_of((3, (0, 0, 10, 10), False), (7, (0, 20, 10, 30), False))
+    results = [
+        *(detection(3, (0, 0, 10, 10), 0.9), detection(3, (20, 20, 30, 30), 0.8)),
+        *(detection(7, (0, 20, 10, 30), 0.9), detection(7, (20, 0, 30, 10), 0.8)),
+    ]
+    truth["images"][0]["not_exhaustive_category_ids"] = [3]
+    found = review(truth, results, 0.1)
+    (one,) = found.pictures
+    assert (one.found, one.missed, one.false, one.ignored) == (2, 0, 1, 1)
+    assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_every_object_and_every_detection_is_counted_once(seed):
@@ -126,6 +146,66 @@ def test_curves_are_drawn_with_and_without_anything_to_draw(tmp_path):
             path = tmp_path / f"{name}-{save.__name__}.png"
             save(per_class, path)
             assert cv2.imread(str(path)).shape[1] > 400
+
+
+def lines_of(monkeypatch, draw) -> dict[str, np.ndarray]:
+    """What `draw` plots, by the label of each line."""
+    lines, plot = {}, Axes.plot
+    record = lambda axes, x, y, **more: lines.update({more["label"]: y}) or plot(axes, x, y, **more)  # noqa: E731
+    monkeypatch.setattr(Axes, "plot", record)
+    draw()
+    return lines
+
+
+def test_the_highest_point_of_the_f1_curve_is_the_best_f1(tmp_path, monkeypatch):
+    """Also where a class has detections, but no object."""
+    per_class = {
+        "a": Matches(np.array([0.9, 0.8, 0.3]), np.array([True, True, False]), 3, np.zeros(3)),
+        "absent": Matches(np.array([0.85, 0.5]), np.array([False, False]), 0, np.zeros(2)),
+    }
+    lines = lines_of(monkeypatch, lambda: save_f1_curve(per_class, tmp_path / "f1.png"))
+    assert set(lines) == {"a (3)", "all classes together"}
+    best = best_f1(Matches.join(list(per_class.values())))
+    assert best.f1 == pytest.approx(2 / 3) and lines["all classes together"].max() == pytest.approx(best.f1)
+    assert lines["a (3)"].max() == pytest.approx(4 / 5)
+
+
+def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
+    names = ("$", "$$", "$1-2$", "_other")
+    per_class = {name: Matches(np.array([0.9]), np.array([True]), 1, np.zeros(1)) for name in names}
+    lines = lines_of(monkeypatch, lambda: save_pr_curve(per_class, tmp_path / "pr.png"))
+    assert " _other (1)" in lines, "a legend leaves out what starts with an underscore"
+    confusion = np.eye(5, dtype=int)
+    save_confusion_matrix(Review((), confusion, names, 0.5), tmp_path / "confusion.png")
+    empty = Record(2, lambda: np.zeros((50, 100, 3), np.uint8), 50, 100)
+    save_label_plot(Dataset("$$", names, (1, 2, 3, 4), [empty]), (64, 64), tmp_path / "labels.png")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in ("pr", "confusion", "labels"))
+
+
+def test_confusion_of_very_many_classes(tmp_path, monkeypatch):
+    """The 60 with the most errors one by one, the others together; nobody is lost."""
+    count = 1203
+    confusion = np.diag(np.arange(1, count + 2))
+    confusion[-1, -1] = 0
+    confusion[5, 900], confusion[7, -1], confusion[-1, 30], confusion[1000, 1001] = 90, 80, 70, 60
+    names = tuple(f"class {k}" for k in range(count))
+    drawn, imshow = [], Axes.imshow
+    record = lambda axes, shares, **more: drawn.append((axes, shares)) or imshow(axes, shares, **more)  # noqa: E731
+    monkeypatch.setattr(Axes, "imshow", record)
+    save_confusion_matrix(Review((), confusion, names, 0.5), tmp_path / "confusion.png")
+    height, width = cv2.imread(str(tmp_path / "confusion.png")).shape[:2]
+    assert height < 3500 and width < 3500
+    ((axes, shares),) = drawn
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(labels) == 62 and labels[-2:] == ["1143 other classes", "no object"]
+    assert {"class 5", "class 7", "class 30", "class 900", "class 1000", "class 1001"} < set(labels)
+    at = labels.index
+    assert shares[at("class 5"), at("class 900")] == pytest.approx(90 / 96)
+    assert shares[at("class 7"), -1] == pytest.approx(80 / 88) and shares[-1, at("class 30")] == 1
+    assert shares[at("1143 other classes"), at("1143 other classes")] == 1
+    few = Review((), np.array([[0, 0, 0], [0, 2, 1], [0, 0, 0]]), ("absent", "seen"), 0.5)
+    save_confusion_matrix(few, tmp_path / "few.png")
+    assert drawn[1][1].tolist() == [[2 / 3, 1 / 3], [0, 0]]
 
 
 @pytest.mark.parametrize("classes, panels", [(1, (5, 8)), (2, (6, 10))])

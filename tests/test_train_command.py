@@ -140,12 +140,11 @@ def test_results_hold_every_loss_and_every_balancing_weight(unbroken):
     for row in rows:
         assert np.isfinite([row[name] for name in ["loss", "seconds", "learning_rate", *EACH]]).all()
         weights = np.array([row[f"w_{name}"] for name in EACH])
-        assert np.isfinite(weights).all() and np.abs(weights).max() <= 5
+        assert np.isfinite(weights).all() and not weights.any(), "recipe default learns none of them"
     evaluated = [row for row in rows if not np.isnan(row["mask_AP"])]
     assert [row["epoch"] for row in evaluated] == [1, 2], "every second epoch of so few, and the last"
     for row in evaluated:
         assert 0 <= row["mask_AP"] <= 1 and 0 <= row["box_AP50"] <= 1
-        assert not weights.any(), "recipe default learns none of them"
 
 
 def test_the_weights_and_metrics(unbroken, data):

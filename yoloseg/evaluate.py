@@ -4,7 +4,7 @@ YouTube-VIS."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,7 +56,7 @@ def run(options: Options) -> None:
     """Runs the command. Raises YolosegError where flags, files or data cannot be used."""
     from yoloseg.errors import UsageError
     from yoloseg.evaluation.table import print_metrics
-    from yoloseg.files import write_json
+    from yoloseg.files import check_writable, write_json
 
     of_network = options.weights is not None and options.data is not None
     of_results = options.results is not None and options.annotations is not None
@@ -66,10 +66,18 @@ def run(options: Options) -> None:
     if options.save_json and (of_results or options.out is None):
         raise UsageError("--save-json needs --weights, --data and --out: it writes beside the metrics")
 
+    limited = options.max_detections is not None or (options.conf is not None and options.task != "vis")
+    if of_results and limited:
+        raise UsageError("a results file counts whole: --conf and --max-detections are for --weights")
+    if options.out is not None:
+        check_writable(_metrics_file(options.out))
+    write: Callable[[], None] | None = None
     if of_results:
         metrics = _score_tracks(options) if options.task == "vis" else _score_results(options)
+    elif options.task == "vis":
+        metrics, write = _evaluate_tracks(options)
     else:
-        metrics = _evaluate_tracks(options) if options.task == "vis" else _evaluate_network(options)
+        metrics, write = _evaluate_network(options)
     print_metrics(metrics)
     if "best_f1_threshold" in metrics:
         best = metrics["best_f1"]
@@ -83,6 +91,8 @@ def run(options: Options) -> None:
     if options.out is not None:
         write_json(_metrics_file(options.out), metrics)
         print(f"written: {_metrics_file(options.out)}")
+        if write is not None:
+            write()
 
 
 def _score_results(options: Options) -> dict:
@@ -119,7 +129,8 @@ def _score_tracks(options: Options) -> dict:
     return {"segm": vis_score(tracks), "identity": identity_score(tracks, options.conf or 0.0)}
 
 
-def _evaluate_tracks(options: Options) -> dict:
+def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:
+    """The metrics, and what writes everything else into --out."""
     from yoloseg import load
     from yoloseg.data.datafile import load_datasets
     from yoloseg.evaluation.vis_model import evaluate_tracks
@@ -131,14 +142,18 @@ def _evaluate_tracks(options: Options) -> dict:
     evaluation = evaluate_tracks(
         load(options.weights), dataset, score_threshold=options.conf, max_detections=most
     )
-    if options.save_json:
-        write_json(_metrics_file(options.out).with_name("predictions.json"), evaluation.results)
-    if options.out is not None and options.out.suffix != ".json":
-        write_vis_report(options.out, evaluation, f"{options.weights} on {dataset.name}")
-    return evaluation.metrics
+
+    def write() -> None:
+        if options.save_json:
+            write_json(_metrics_file(options.out).with_name("predictions.json"), evaluation.results)
+        if options.out.suffix != ".json":
+            write_vis_report(options.out, evaluation, f"{options.weights} on {dataset.name}")
+
+    return evaluation.metrics, write
 
 
-def _evaluate_network(options: Options) -> dict:
+def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
+    """As `_evaluate_tracks`."""
     from dataclasses import replace
 
     from yoloseg import load
@@ -173,11 +188,15 @@ def _evaluate_network(options: Options) -> dict:
         score_threshold=conf,
         max_detections=most,
         batch_size=options.batch,
-        save_results=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
     )
-    if options.out is not None and options.out.suffix != ".json":
-        write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
-    return evaluation.metrics
+
+    def write() -> None:
+        if options.save_json:
+            evaluation.detections.save(_metrics_file(options.out).with_name("predictions.json"))
+        if options.out.suffix != ".json":
+            write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
+
+    return evaluation.metrics, write
 
 
 def _metrics_file(out: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from yoloseg.data.letterbox import letterbox_matrix
+from yoloseg.data.plot_text import plain_text
 from yoloseg.data.records import Dataset
 from yoloseg.data.summary import count_instances
 from yoloseg.files import atomic_write
@@ -33,8 +34,10 @@ def save_label_plot(
     bars = axes[0, 0].bar(range(len(order)), counts[order], color="C0")
     if len(order) <= 20:
         axes[0, 0].bar_label(bars, fontsize=8)
-    axes[0, 0].set_xticks(range(len(order)), [dataset.classes[k] for k in order], rotation=90, fontsize=8)
-    axes[0, 0].set_title(f"{dataset.name}: {counts.sum():,} instances of {len(counts)} classes", fontsize=10)
+    names = [plain_text(dataset.classes[k]) for k in order]
+    axes[0, 0].set_xticks(range(len(order)), names, rotation=90, fontsize=8)
+    title = f"{plain_text(dataset.name)}: {counts.sum():,} instances of {len(counts)} classes"
+    axes[0, 0].set_title(title, fontsize=10)
     shown = boxes[:: max(1, -(-len(boxes) // MAX_POINTS))]
     sides = shown[:, 2:] - shown[:, :2]
     axes[0, 1].scatter(*sides.T, s=4, alpha=0.3, linewidths=0, label="boxes")

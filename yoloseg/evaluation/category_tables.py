@@ -190,12 +190,16 @@ def names_of(categories: dict) -> dict:
 
 
 def _truths_by_category(ground_truth: dict) -> dict:
-    """Category id -> copies of its annotations; those of unknown images or categories do not count."""
+    """Category id -> copies of its annotations, numbered anew: the official code keeps ids as float64, which
+    a large one does not fit into. Those of unknown images or categories do not count."""
     images = {image["id"] for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
-    copies = {}
+    numbers, copies = {}, {}
     for annotation in ground_truth["annotations"]:  # of a repeated id the last stands for all, officially
-        copies[annotation["id"]] = {**annotation, "iscrowd": annotation.get("iscrowd", 0)}
+        own = annotation["id"]
+        number = numbers.setdefault(own, len(numbers) + 1) if own != 0 else 0  # officially 0 is never found
+        crowd = int(bool(annotation.get("iscrowd")))
+        copies[own] = {**annotation, "id": number, "iscrowd": crowd}
     grouped = {category_id: [] for category_id in categories}
     for annotation in ground_truth["annotations"]:
         if annotation["image_id"] in images and annotation["category_id"] in categories:
@@ -210,7 +214,8 @@ def _detections_by_category(ground_truth: dict, results: list[dict]) -> dict:
     grouped = defaultdict(list)
     if results:  # the official loader cannot read an empty list
         reader = _coco(ground_truth["images"], ground_truth["categories"], [])
-        for detection in reader.loadRes([dict(result) for result in results]).dataset["annotations"]:
+        known = [{k: v for k, v in result.items() if k != "bbox" or v} for result in results]
+        for detection in reader.loadRes(known).dataset["annotations"]:
             grouped[detection["category_id"]].append(detection)
     return grouped
 

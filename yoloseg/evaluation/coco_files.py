@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from yoloseg.data.coco_masks import decompress_counts
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, shown
 
 _MEASURED_FIELDS = ("id", "image_id", "category_id", "bbox", "area")
 _RESULT_FIELDS = ("image_id", "category_id", "score")
@@ -44,12 +44,22 @@ def check_ground_truth(ground_truth: Any, source: str) -> None:
         if not isinstance(ground_truth.get(key), list):
             raise DataError(f"{source}: no list '{key}'; is it a COCO instances file?")
         for index, entry in enumerate(ground_truth[key]):
-            if not isinstance(entry, dict) or "id" not in entry:
-                raise DataError(f"{source}: {key}[{index}] is not an object with an 'id'")
+            if not isinstance(entry, dict) or not _is_id(entry.get("id")):
+                raise DataError(f"{source}: {key}[{index}] is not an object with an 'id', a number or a text")
+    if len({isinstance(category["id"], str) for category in ground_truth["categories"]}) > 1:
+        raise DataError(f"{source}: of the categories some ids are numbers and some are texts")
     for index, annotation in enumerate(ground_truth["annotations"]):
         for field in _MEASURED_FIELDS:
             if field not in annotation:
                 raise DataError(f"{source}: annotations[{index}] (id {annotation['id']}) has no '{field}'")
+        for field in ("image_id", "category_id"):
+            if not _is_id(annotation[field]):
+                where = f"{source}: annotations[{index}] (id {annotation['id']})"
+                raise DataError(f"{where}: '{field}' is {shown(annotation[field])}, neither number nor text")
+        crowd = annotation.get("iscrowd")
+        if not (crowd is None or isinstance(crowd, bool) or is_number(crowd)):
+            where = f"{source}: annotations[{index}] (id {annotation['id']})"
+            raise DataError(f"{where}: 'iscrowd' is 0 or 1, not {shown(crowd)}")
         if not _is_box(annotation["bbox"]):
             raise DataError(
                 f"{source}: annotations[{index}] (id {annotation['id']}): "
@@ -168,6 +178,10 @@ def kind_of(value: Any) -> str:
 def is_known(value: Any, known: set) -> bool:
     """Whether an id of a file, which may be anything, is one of these."""
     return isinstance(value, (numbers.Real, str)) and value in known
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) or is_number(value)
 
 
 def is_number(value: Any) -> bool:

@@ -19,7 +19,7 @@ from yoloseg.errors import DataError
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.report import draw_ground_truth
 from yoloseg.files import atomic_write
-from yoloseg.inference.drawing import grid
+from yoloseg.inference.drawing import grid, shrunk
 from yoloseg.inference.results import save_picture
 
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's, square pixels
@@ -100,7 +100,7 @@ def _split(folder: Path, split: str, dataset: Dataset, imgsz: tuple[int, int], p
         except DataError as error:
             pieces.append(f"<p>{escape(str(error))}</p>")
             continue
-        tiles.append(draw_ground_truth(image, dataset, index))
+        tiles.append(shrunk(draw_ground_truth(image, dataset, index), 400))
         captions.append(_caption(dataset.records[index]))
     if tiles:
         save_picture(folder / f"{split}_gallery.jpg", grid(tiles, 4, captions, longest_side=400))

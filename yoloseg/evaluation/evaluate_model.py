@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from yoloseg.evaluation.best_f1 import best_f1
 from yoloseg.evaluation.category_tables import Scores
 from yoloseg.evaluation.coco_metrics import score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
-from yoloseg.evaluation.lvis_metrics import LIMIT, lvis_score, verified
+from yoloseg.evaluation.lvis_metrics import LIMIT, highest, lvis_score, verified
 from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
 
@@ -30,11 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: what `evaluate` returns. ground_truth: COCO (of a federated set LVIS) instances dict, results:
-    COCO results that count, scores: of the one against the other, by `scorer`."""
+    """metrics: what `evaluate` returns. ground_truth: COCO (of a federated set LVIS) instances dict.
+    detections: all of them; the official code gives the same metrics on what it saves (and the annotation
+    file, if its areas are right). results: those that count. scores: of these against the ground truth, by
+    `scorer`."""
 
     metrics: dict
     ground_truth: dict
+    detections: DetectionAccumulator
     results: list[dict]
     scores: Scores
     scorer: Callable[[dict, list[dict]], Scores]
@@ -54,16 +56,14 @@ def evaluate_in_detail(
     batch_size: int = 8,
     progress: bool = True,
     detector: Detector | None = None,
-    save_results: Path | None = None,
 ) -> Evaluation:
     """Runs `model` over every picture of `dataset` and measures boxes and masks at the pictures' own size.
 
     model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
     classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
     in a picture, 100 (of a federated set 300) if not given; the official metrics count at most 100 of a class
-    (300 in all). detector: used in place of one made for the network. save_results: where to write the
-    detections as a COCO results file; the official code gives the same metrics on it (and the annotation
-    file, if its areas are right). Memory: a mask is kept as its compressed RLE.
+    (300 in all). detector: used in place of one made for the network. Memory: a mask is kept as its
+    compressed RLE.
 
     The metrics are {"bbox": M, "segm": M} as `coco_metrics`, or `lvis_metrics` for a federated set, and
     "best_f1_threshold": the score threshold with the best mask F1 at IoU 0.5, all classes pooled, -1 if no
@@ -89,13 +89,11 @@ def evaluate_in_detail(
         instances = finder.find(pictures, score_threshold, max_detections)
         for record, one in zip(records, instances, strict=True):
             _add_picture(found, record, one, class_index)
-    if save_results is not None:
-        found.save(save_results)
 
     scorer, results = score, found.results
     if dataset.federated:
         scorer, known = lvis_score, verified(ground_truth)
-        results = [one for one in results if one["category_id"] in known[one["image_id"]]]
+        results = [one for one in highest(results) if one["category_id"] in known[one["image_id"]]]
     scores = scorer(ground_truth, found.results, dataset.name)
     best = best_f1(scores.matches("segm"))
     metrics = {
@@ -106,7 +104,7 @@ def evaluate_in_detail(
         "images": len(dataset),
         "detections": len(found.results),
     }
-    return Evaluation(metrics, ground_truth, results, scores, scorer)
+    return Evaluation(metrics, ground_truth, found, results, scores, scorer)
 
 
 def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:

@@ -9,11 +9,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from yoloseg.data.plot_text import plain_text
 from yoloseg.evaluation.best_f1 import Matches
 from yoloseg.evaluation.review import Review
 from yoloseg.files import atomic_write
 
 MOST_LINES = 20  # classes drawn one by one; of more only the mean
+MOST_CLASSES = 60  # of a confusion matrix
 
 
 def precision_recall(matches: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,10 +68,12 @@ def _save_lines(
     lines = {name: curve(matches) for name, matches in shown.items()}
     if len(lines) <= MOST_LINES:
         for name, values in lines.items():
-            axes.plot(grid, values, linewidth=1, alpha=0.8, label=f"{name} ({shown[name].truths})")
+            axes.plot(
+                grid, values, linewidth=1, alpha=0.8, label=f"{plain_text(name)} ({shown[name].truths})"
+            )
     if lines:
         if pooled:
-            whole, label = curve(Matches.join(list(shown.values()))), "all classes together"
+            whole, label = curve(Matches.join(list(per_class.values()))), "all classes together"
         else:
             whole, label = np.mean(list(lines.values()), axis=0), f"mean of {len(lines)} classes"
         axes.plot(grid, whole, color="black", linewidth=2.5, label=label)
@@ -85,20 +89,18 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
     """Objects by class (rows) and what they were taken for (columns), as shares of the row (PNG).
 
     The last column are missed objects, the last row false detections (shares of all false ones). Classes
-    without an object or a detection are left out.
+    without an object or a detection are left out; of more than MOST_CLASSES those with the fewest errors are
+    one row and one column, together.
     """
-    used = (found.confusion.sum(0) + found.confusion.sum(1)) > 0
-    used[-1] = True
-    counts = found.confusion[np.ix_(used, used)]
-    names = [name for name, keep in zip((*found.classes, ""), used, strict=True) if keep][:-1]
+    counts, names = _confused(found)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(4.5, 0.45 * len(counts) + 2)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(counts)), [*names, "missed"], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(counts)), [*names, "no object"], fontsize=8)
+    axes.set_xticks(range(len(counts)), [*map(plain_text, names), "missed"], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(counts)), [*map(plain_text, names), "no object"], fontsize=8)
     axes.set(xlabel="predicted", ylabel="ground truth")
     axes.set_title(f"masks at IoU 0.5, score >= {found.threshold:.3f}", fontsize=10)
     if len(counts) <= 30:
@@ -108,3 +110,21 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
     figure.colorbar(picture, ax=axes, shrink=0.7, label="share of the row")
     with atomic_write(path) as aside:
         figure.savefig(aside, dpi=100, format="png")
+
+
+def _confused(found: Review) -> tuple[np.ndarray, list[str]]:
+    """The confusion int [C + 1, C + 1] of the C classes, at most MOST_CLASSES + 1, that are drawn, and their
+    names."""
+    objects, detections = found.confusion.sum(1)[:-1], found.confusion.sum(0)[:-1]
+    used = np.flatnonzero(objects + detections)
+    errors = (objects + detections - 2 * found.confusion.diagonal()[:-1])[used]
+    kept = np.sort(used[np.argsort(-errors, kind="stable")[:MOST_CLASSES]])
+    names = [found.classes[k] for k in kept]
+    rest = len(used) - len(kept)
+    if rest:
+        names.append(f"{rest} other classes")
+    place = np.full(len(found.confusion), len(kept))  # of classes that are not drawn one by one
+    place[kept], place[-1] = np.arange(len(kept)), len(names)
+    counts = np.zeros((len(names) + 1, len(names) + 1), np.int64)
+    np.add.at(counts, (place[:, None], place[None]), found.confusion)
+    return counts, names

@@ -56,7 +56,7 @@ def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "gro
     for image in truth["images"]:
         for category_id in image["not_exhaustive_category_ids"]:
             forgiving[category_id].add(image["id"])
-    limited = _highest(results)
+    limited = highest(results)
     by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), verified(truth), forgiving)
     frequency = {category["id"]: category["frequency"] for category in truth["categories"]}
     groups = [frequency[category_id] for category_id in by_id]
@@ -88,7 +88,7 @@ def check_lvis_ground_truth(ground_truth: Any, source: str) -> None:
             raise DataError(f"{where}: its `frequency` must be r, c or f, not {value}")
 
 
-def _highest(results: list[dict]) -> list[dict]:
+def highest(results: list[dict]) -> list[dict]:
     """Of each picture the LIMIT detections with the highest scores, the first among equals."""
     by_image = defaultdict(list)
     for result in results:

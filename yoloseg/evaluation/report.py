@@ -16,7 +16,7 @@ from yoloseg.evaluation.figures import save_confusion_matrix, save_f1_curve, sav
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import PictureReview, Review, crowding, review
 from yoloseg.evaluation.table import number_text, recall_name
-from yoloseg.inference.drawing import draw_instances, grid
+from yoloseg.inference.drawing import draw_instances, grid, shrunk
 from yoloseg.inference.results import save_picture
 
 WORST = 12  # pictures shown in the error review
@@ -45,11 +45,12 @@ def write_report(
     worst = sorted((one for one in found.pictures if one.errors), key=lambda one: -one.errors)[:WORST]
     if worst:
         save_worst_pictures(evaluation, dataset, worst, threshold, folder / "worst_pictures.jpg")
+    at = _threshold_text(evaluation, threshold)
     drawn = [
         *pictures,
         ("pr_curve.png", "Precision over recall of masks at IoU 0.5."),
         ("f1_curve.png", "F1 of masks at IoU 0.5 over the score threshold."),
-        ("confusion_matrix.png", "What objects were taken for, at the threshold with the best F1."),
+        ("confusion_matrix.png", f"What objects were taken for, at {at}."),
     ]
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -85,7 +86,8 @@ def save_worst_pictures(
             for result in evaluation.results
             if result["image_id"] == one.image_id and result["score"] >= threshold
         ]
-        tiles += [draw_ground_truth(image, dataset, index), draw_results(image, dataset, results)]
+        drawn = draw_ground_truth(image, dataset, index), draw_results(image, dataset, results)
+        tiles += [shrunk(picture, 400) for picture in drawn]
         captions += [f"{one.image_id}: ground truth", f"missed {one.missed}, false {one.false}"]
     save_picture(path, grid(tiles, 4, captions, longest_side=400))
 
@@ -176,6 +178,11 @@ def _error_summary(found: Review) -> str:
         f"found, {total['confused']} taken for another class, {total['missed']} missed; {total['false']} "
         "detections show no object.</p>"
     )
+
+
+def _threshold_text(evaluation: Evaluation, threshold: float) -> str:
+    known = evaluation.metrics["best_f1_threshold"] > 0
+    return f"score {threshold:.3f}" + (", which has the best F1" if known else "; no mask found an object")
 
 
 def _worst_table(worst: Sequence[PictureReview]) -> str:

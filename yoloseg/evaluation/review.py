@@ -16,7 +16,7 @@ class PictureReview:
     """What became of one picture's objects. found + confused + missed are all its objects without crowds.
 
     confused: found by mask, but as another class. false: detections that show no object. ignored: detections
-    on crowd regions.
+    on crowd regions, or of a class that is not annotated everywhere in the picture.
     """
 
     image_id: int
@@ -48,8 +48,9 @@ def review(ground_truth: dict, results: list[dict], threshold: float) -> Review:
 
     ground_truth: COCO instances dict, results: COCO results with masks. Best-scored detections choose first,
     each the object with the largest mask IoU of at least 0.5: first among the objects of its own class, then,
-    when all of those are settled, among those of other classes. A detection half of which lies on a crowd of
-    its class is not counted.
+    when all of those are settled, among those of other classes. In between, detections half of which lie on a
+    crowd of their class are left out of the count, and those of a class of which the picture does not have
+    every object annotated (LVIS' `not_exhaustive_category_ids`).
     """
     order = sorted(category["id"] for category in ground_truth["categories"])
     index = {category_id: i for i, category_id in enumerate(order)}
@@ -82,15 +83,25 @@ def _review_picture(
         overlap = coco_mask.iou(
             [d["segmentation"] for d in detections], regions, crowd.astype(np.uint8).tolist()
         )
+    unfinished = [index[k] for k in image.get("not_exhaustive_category_ids", ())]
     taken = np.full(len(truths), -1)
     used = np.zeros(len(detections), bool)
-    for own_class in (True, False):
+
+    def choose(own_class: bool) -> None:
         for number in np.flatnonzero(~used):
             open_to = (taken < 0) & ~crowd & ((truth_classes == classes[number]) == own_class)
-            fits = np.where(open_to, overlap[number], 0.0) if len(truths) else np.zeros(0)
+            fits = np.where(open_to, overlap[number], 0.0)
             if len(fits) and fits.max() >= MATCH_IOU:
                 taken[fits.argmax()], used[number] = number, True
+
     found = confused = missed = false = ignored = 0
+    choose(own_class=True)
+    for number in np.flatnonzero(~used):
+        on_crowd = crowd & (truth_classes == classes[number])
+        if classes[number] in unfinished or (overlap[number][on_crowd] >= MATCH_IOU).any():
+            used[number] = True
+            ignored += 1
+    choose(own_class=False)
     for number in np.flatnonzero(~crowd):
         if taken[number] < 0:
             missed += 1
@@ -101,12 +112,8 @@ def _review_picture(
             found += int(seen == truth_classes[number])
             confused += int(seen != truth_classes[number])
     for number in np.flatnonzero(~used):
-        on_crowd = crowd & (truth_classes == classes[number])
-        if len(truths) and (overlap[number][on_crowd] >= MATCH_IOU).any():
-            ignored += 1
-        else:
-            false += 1
-            confusion[-1, classes[number]] += 1
+        false += 1
+        confusion[-1, classes[number]] += 1
     return PictureReview(image["id"], found, confused, missed, false, ignored)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from yoloseg.evaluation.figures import save_confusion_matrix
+from yoloseg.data.plot_text import plain_text
+from yoloseg.evaluation.figures import MOST_CLASSES, save_confusion_matrix
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import MATCH_IOU, Review
 from yoloseg.evaluation.table import number_text
@@ -54,9 +55,11 @@ def write_vis_report(folder: Path, evaluation: VisEvaluation, title: str) -> Pat
 
 
 def save_ap_bars(metrics: dict, path: str | Path) -> None:
-    """AP at IoU .50, .75, .80 and .50:.95 of each class as bars (the report's Figure 3; PNG). metrics: the
-    "segm" of `vis_metrics`."""
-    classes = {name: one for name, one in metrics["per_class"].items() if one["instances"]}
+    """AP at IoU .50, .75, .80 and .50:.95 of each class as bars (the report's Figure 3; PNG), of more than
+    MOST_CLASSES those with the most tracks. metrics: the "segm" of `vis_metrics`."""
+    known = metrics["per_class"]
+    most = set(sorted(known, key=lambda name: -known[name]["instances"])[:MOST_CLASSES])
+    classes = {name: one for name, one in known.items() if one["instances"] and name in most}
     canvas = Figure(figsize=(max(5.0, 0.9 * len(classes) + 2), 4), layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
@@ -64,7 +67,7 @@ def save_ap_bars(metrics: dict, path: str | Path) -> None:
     for number, (label, key) in enumerate([*BARS.items(), (".50:.95", None)]):
         heights = [max(one["AP_by_IoU"][key] if key else one["AP"], 0) for one in classes.values()]
         axes.bar(places + 0.2 * (number - 1.5), heights, 0.2, label=f"AP {label}")
-    axes.set_xticks(places, list(classes), rotation=30 if len(classes) > 6 else 0)
+    axes.set_xticks(places, [plain_text(name) for name in classes], rotation=30 if len(classes) > 6 else 0)
     axes.set(ylim=(0, 1.02), ylabel="AP of tracks")
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)
@@ -117,7 +120,7 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
         axis.set_ylim(rows, 0)
     used = {entry["category_id"] for entries in parts.values() for entry in entries}
     for category in sorted(used):
-        axes[-1].barh(0, 0, color=kinds[category], label=names[category])
+        axes[-1].barh(0, 0, color=kinds[category], label=plain_text(names[category]))
     if used:
         axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     canvas.set_size_inches(8, min(1.2 + 0.16 * rows, 12))

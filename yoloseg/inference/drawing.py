@@ -134,6 +134,11 @@ def grid(
     return sheet
 
 
+def shrunk(picture: np.ndarray, longest_side: int) -> np.ndarray:
+    """A picture for a `grid` of so many pixels, small enough to be kept until all are there."""
+    return _fit(picture, *(min(side, longest_side) for side in picture.shape[:2]))
+
+
 def _fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """The picture scaled, aspect kept, to the largest size that goes into height x width."""
     scale = min(height / picture.shape[0], width / picture.shape[1])

@@ -28,10 +28,12 @@ SAVE_SHARE = 20  # seconds of training for one of saving
 def average_weights(trainer: Trainer, target: YoloSeg) -> list[np.ndarray]:
     """Puts the EMA of the trained weights, and the BatchNorm statistics as they are, into `target`.
 
-    Returns the trained weights, which stay what they are.
+    Returns the trained weights, which stay what they are. Where float16 has skipped every step so far there
+    is no average, and they are it.
     """
     raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in trainer.trainable_variables]
-    trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    if int(getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer).iterations):
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     for source, copy in zip(trainer.yoloseg.weights, target.weights, strict=True):
         copy.assign(keras.ops.convert_to_numpy(source))
     put_back(trainer, raw)
@@ -51,6 +53,14 @@ def loss_sums(logs: dict) -> dict[str, float]:
         for loss in LOSSES
         if f"{loss}_{LEVELS[0]}" in logs
     }
+
+
+def no_number(what: str) -> UsageError:
+    """Of a training that is lost."""
+    return UsageError(
+        f"{what}; the state that was saved last is kept. "
+        "Train anew in float32 precision, or with a larger --batch"
+    )
 
 
 class Epochs(keras.callbacks.Callback):
@@ -104,6 +114,8 @@ class Watch(keras.callbacks.Callback):
             for j, loss in enumerate(LOSSES):
                 logs[f"w_{loss}_{level}"] = float(weights[i, j])
         self.raw = average_weights(trainer, self.averaged)
+        if not all(np.isfinite(values).all() for values in self.raw):
+            raise no_number("a weight is no number after the last batch of the epoch")
         scores = dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), math.nan)
         if done % self.every == 0 or done == self.epochs:
             metrics = self.evaluate(self.averaged)
@@ -139,7 +151,12 @@ class SaveState(keras.callbacks.Callback):
             return
         save_model(watch.averaged, self.folder / "last.keras")
         state = dataclasses.replace(
-            self.progress, epoch=done, seconds=logs["seconds"], best_ap=watch.best_ap, stale=watch.stale
+            self.progress,
+            epoch=done,
+            seconds=logs["seconds"],
+            best_ap=watch.best_ap,
+            stale=watch.stale,
+            score_threshold=watch.averaged.score_threshold,
         )
         checkpoint.save_state(self.folder, self.model, state)
         self.next_save = time.monotonic() + SAVE_SHARE * (time.monotonic() - now)
@@ -169,14 +186,12 @@ class Results(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """A loss that is no number ends the run before the state is overwritten, with a UsageError."""
+    """A loss that is no number ends the run before the state is overwritten, with a UsageError. (What the
+    last step of an epoch does to the weights shows in no loss of that epoch: `Watch` looks at them.)"""
 
     def on_train_batch_end(self, batch, logs=None):
         if logs and not math.isfinite(float(logs["loss"])):
-            raise UsageError(
-                f"the loss is {logs['loss']} at batch {batch}; the state of the last epoch is kept. "
-                "Train anew in float32 precision, or with a larger --batch"
-            )
+            raise no_number(f"the loss is {logs['loss']} at batch {batch}")
 
 
 class ShowProgress(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,8 +81,8 @@ class TrainConfig:
             raise UsageError("give --epochs or --minutes, not both")
         for name in ("epochs", "minutes", "batch", "accumulate", "patience", "devices", "freeze_epochs"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0 and finite, got {value}")
         if not 0 < self.loaded_rate <= 1:
             raise UsageError(f"--loaded-rate must lie in 0..1, above 0, got {self.loaded_rate}")
         if self.weights is None and (self.until is not None or self.loaded_rate != 1):

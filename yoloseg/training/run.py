@@ -292,6 +292,8 @@ def fit(
         return  # it had ended when it was killed
     with alone(), precision("float32"):
         averaged = YoloSeg.from_config(trainer.yoloseg.get_config())
+        if progress.score_threshold is not None:
+            averaged.score_threshold = progress.score_threshold
         detector = Detector(averaged)
 
     def measure(model: YoloSeg) -> dict:

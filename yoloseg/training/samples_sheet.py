@@ -10,17 +10,19 @@ import numpy as np
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
 from yoloseg.evaluation.report import draw_ground_truth
-from yoloseg.inference.drawing import draw_sample, grid
+from yoloseg.inference.drawing import draw_sample, grid, shrunk
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.results import save_picture
 from yoloseg.modeling.network import YoloSeg
+
+SIDE = 400  # pixels of a tile
 
 
 def save_label_sheet(dataset: Dataset, path: str | Path, pictures: int = 16) -> None:
     """Writes the ground truth of `pictures` pictures spread over the dataset."""
     chosen = spread(len(dataset), pictures)
-    tiles = [draw_ground_truth(dataset.read_image(index), dataset, index) for index in chosen]
-    save_picture(path, grid(tiles, 4, longest_side=400))
+    tiles = [shrunk(draw_ground_truth(dataset.read_image(index), dataset, index), SIDE) for index in chosen]
+    save_picture(path, grid(tiles, 4, longest_side=SIDE))
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -37,13 +39,14 @@ def save_prediction_sheet(model: YoloSeg, dataset: Dataset, path: str | Path, pi
     tiles, captions = [], []
     for index in spread(len(dataset), pictures):
         image = dataset.read_image(index)
-        tiles += [draw_ground_truth(image, dataset, index), predictor.predict_image(image).draw()]
+        drawn = draw_ground_truth(image, dataset, index), predictor.predict_image(image).draw()
+        tiles += [shrunk(picture, SIDE) for picture in drawn]
         captions += [f"{dataset.records[index].image_id}: ground truth", "predicted"]
-    save_picture(path, grid(tiles, 4, captions, longest_side=400))
+    save_picture(path, grid(tiles, 4, captions, longest_side=SIDE))
 
 
 def save_batch_sheet(loader: Loader, classes: Sequence[str], path: str | Path, pictures: int = 16) -> None:
     """Writes the first samples of the loader's epoch as the network gets them, their masks drawn."""
     count = min(pictures, loader.batch_size * len(loader))
-    tiles = [draw_sample(loader.sample(index), classes) for index in range(count)]
-    save_picture(path, grid(tiles, 4, longest_side=400))
+    tiles = [shrunk(draw_sample(loader.sample(index), classes), SIDE) for index in range(count)]
+    save_picture(path, grid(tiles, 4, longest_side=SIDE))

@@ -1,0 +1,89 @@
+"""At an epoch's end: weights that are no numbers, averages that are none, and the threshold."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from yoloseg.errors import UsageError
+from yoloseg.modeling.network import YoloSeg
+from yoloseg.training import callbacks
+from yoloseg.training import run as run_module
+from yoloseg.training.callbacks import SaveState, Watch, average_weights
+from yoloseg.training.checkpoint import Progress, read_progress
+from yoloseg.training.stages import Stage
+
+ANCHORS = [[(6, 6), (10, 14)], [(16, 12), (20, 24)], [(32, 30), (24, 40)], [(50, 40), (60, 60)]]
+
+
+def one_weight(optimizer=None) -> SimpleNamespace:
+    """What the callbacks see of a trainer, with two numbers to train."""
+    weight = keras.Variable(np.ones(2, np.float32))
+    optimizer = optimizer or keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9)
+    optimizer.build([weight])
+    return SimpleNamespace(
+        trainable_variables=[weight],
+        optimizer=optimizer,
+        yoloseg=SimpleNamespace(weights=[weight]),
+        balance=SimpleNamespace(values=lambda: np.zeros((4, 4))),
+        stop_training=False,
+    )
+
+
+def copy_of(trainer) -> SimpleNamespace:
+    return SimpleNamespace(weights=[keras.Variable(np.zeros(2, np.float32))], score_threshold=0.25)
+
+
+def test_weights_that_are_no_numbers_end_the_run_before_anything_is_written(tmp_path):
+    trainer = one_weight()
+    trainer.optimizer.apply([keras.ops.ones(2)])
+    watch = Watch(
+        copy_of(trainer), lambda model: pytest.fail("evaluated"), tmp_path, Progress(0, 5, 1, 0, -1), 5
+    )
+    watch.set_model(trainer)
+    watch.on_epoch_end(0, {})
+    assert np.allclose(watch.averaged.weights[0], 0.5)
+    trainer.trainable_variables[0].assign([1.0, np.nan])
+    with pytest.raises(UsageError, match="a weight is no number .* the state that was saved last is kept"):
+        watch.on_epoch_end(1, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_float16_has_skipped_every_step_the_average_is_the_weights_themselves():
+    inner = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9)
+    trainer = one_weight(keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0))
+    averaged = copy_of(trainer)
+    for gradient, expected in ((np.inf, [1, 1]), (4.0, [0.5, 0.5]), (4.0, [0.45, 0.45])):
+        trainer.optimizer.apply([keras.ops.full((2,), gradient * int(trainer.optimizer.dynamic_scale) / 4)])
+        before = np.array(trainer.trainable_variables[0])
+        raw = average_weights(trainer, averaged)
+        assert np.allclose(averaged.weights[0], expected)
+        assert np.array_equal(raw[0], before) and np.array_equal(trainer.trainable_variables[0], before)
+
+
+def test_the_threshold_of_the_last_evaluation_outlives_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "save_model", lambda *_: None)
+    monkeypatch.setattr(
+        callbacks.checkpoint, "save_state", lambda folder, trainer, state: states.append(state)
+    )
+    states, trainer, start = [], one_weight(), Progress(0, 5, 1, 0.0, -1.0)
+    watch = Watch(copy_of(trainer), None, tmp_path, start, 5)
+    watch.averaged.score_threshold = 0.375
+    save = SaveState(watch, tmp_path, start)
+    save.set_model(trainer)
+    save.on_epoch_end(1, {"seconds": 1.0})
+    assert (states[0].epoch, states[0].score_threshold) == (2, 0.375)
+
+    seen = []
+    monkeypatch.setattr(run_module, "Detector", seen.append)
+    model = YoloSeg("n", ("a",), ANCHORS, (64, 64))
+    done = [Stage(0, 2, (64, 64))]
+    run_module.fit(SimpleNamespace(yoloseg=model), None, None, tmp_path, states[0], done, None)
+    assert seen[0].score_threshold == 0.375 and model.score_threshold == 0.25
+    run_module.fit(SimpleNamespace(yoloseg=model), None, None, tmp_path, start, [Stage(0, 0, (64, 64))], None)
+    assert seen[1].score_threshold == 0.25
+    (tmp_path / "state.json").write_text(
+        '{"epoch": 0, "epochs": 5, "steps_per_epoch": 1, "seconds": 0.0, "best_ap": -1.0}'
+    )
+    assert read_progress(tmp_path) == start, "of a version that had no threshold there"
