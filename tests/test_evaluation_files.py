@@ -7,6 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.data.summary import crowded
 from yoloseg.errors import DataError
 from yoloseg.evaluate import main
 from yoloseg.evaluation.accumulator import DetectionAccumulator, encode_mask
@@ -263,3 +264,12 @@ def test_results_for_unhashable_image():
     truth = {"images": [], "categories": [], "annotations": []}
     with pytest.raises(DataError, match="image_id"):
         coco_metrics(truth, [{"image_id": [1], "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}])
+
+
+def test_pictures_with_more_objects_than_are_looked_for_are_told():
+    data = dataset(
+        *(annotation(triangle(10 * k, 10, 9)) for k in range(3)), annotation(triangle(0, 60, 9), crowd=True)
+    )
+    assert crowded(data, 3) is None
+    note = crowded(data, 2)
+    assert note.startswith("made up: 1 picture has more than 2 objects, up to 3;") and "detections 3`" in note

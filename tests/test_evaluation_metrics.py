@@ -13,6 +13,7 @@ from random_detections import random_data
 from yoloseg.errors import DataError
 from yoloseg.evaluation.best_f1 import Matches, best_f1
 from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics, score
+from yoloseg.evaluation.table import recall_name
 
 
 def official(ground_truth, results, kind, category_id=None):
@@ -214,3 +215,38 @@ def test_faster_coco_eval_agrees():
         evaluation.run()
         for name, value in zip(METRIC_NAMES, evaluation.all_stats, strict=False):
             assert metrics[kind][name] == pytest.approx(value, abs=1e-9)
+
+
+def test_more_than_a_hundred_detections_count_where_asked_for():
+    """Against the official code with the same limit (not its `summarize`, whose AP is always of 100)."""
+    rng = np.random.default_rng(0)
+    corners = [(x * 12.0, y * 12.0) for x in range(15) for y in range(10)]
+    truth = {
+        "images": [{"id": 1, "height": 200, "width": 200}],
+        "categories": [{"id": 1, "name": "dot"}],
+        "annotations": [
+            {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": [x, y, 8, 8], "area": 64, "iscrowd": 0}
+            for i, (x, y) in enumerate(corners)
+        ],
+    }
+    results = [
+        {"image_id": 1, "category_id": 1, "bbox": [x + rng.uniform(0, 3), y, 8, 8], "score": rng.random()}
+        for x, y in corners[:140]
+    ]
+    hundred, more = score(truth, results).metrics["bbox"], score(truth, results, most=500).metrics["bbox"]
+    assert hundred["AR100"] <= 100 / 150 and "AR500" not in hundred
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO()
+        known.dataset = truth
+        known.createIndex()
+        evaluation = COCOeval(known, known.loadRes(results), "bbox")
+        evaluation.params.maxDets = [1, 10, 500]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    assert more["AP"] == pytest.approx(evaluation.eval["precision"][..., 0, 0, 2].mean())
+    assert more["AR500"] == pytest.approx(evaluation.eval["recall"][..., 0, 0, 2].mean())
+    assert more["AP50"] == pytest.approx(evaluation.eval["precision"][0, :, 0, 0, 2].mean())
+    assert more["AP50"] > 0.9 > hundred["AP50"] and more["AR500"] > hundred["AR100"]
+    names = [name.replace("100", "500") for name in METRIC_NAMES]
+    assert list(more)[:12] == names and recall_name(more) == "AR500" and recall_name(hundred) == "AR100"
+    assert recall_name(more, "s") == "ARs" and list(more["per_class"]["dot"])[:12] == names

@@ -39,7 +39,8 @@ class Options:
     """Detections below this score are left out: by default 0.001, and for tracks the threshold stored in the
     weights. Of a results file AP takes all tracks, HOTA and IDF1 those of at least this score."""
     max_detections: int | None = None
-    """Most detections kept in a picture; default 100, with LVIS data 300."""
+    """Most detections kept in a picture; default 100, with LVIS data 300. Of more than 100 all count, where
+    COCO's own definition takes 100 of a class."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
@@ -158,10 +159,9 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
 
     from yoloseg import load
     from yoloseg.data.datafile import load_datasets
+    from yoloseg.data.summary import crowded
     from yoloseg.errors import UsageError
-    from yoloseg.evaluation.category_tables import LIMITS
-    from yoloseg.evaluation.evaluate_model import evaluate_in_detail
-    from yoloseg.evaluation.lvis_metrics import LIMIT
+    from yoloseg.evaluation.evaluate_model import evaluate_in_detail, official_limit
     from yoloseg.evaluation.report import write_report
     from yoloseg.inference.exported import ExportedFile
 
@@ -170,14 +170,13 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
         raise UsageError(f"--task lvis: {dataset.name} does not say which classes its pictures do not show")
     if options.task == "coco":
         dataset = replace(dataset, frequencies=())
-    most = options.max_detections
-    if most is None:
-        most = LIMIT if dataset.federated else LIMITS[-1]
-    if not dataset.federated and most > LIMITS[-1]:
-        print(
-            f"note: the official metrics count at most {LIMITS[-1]} detections of a class in a picture",
-            file=sys.stderr,
-        )
+    official = official_limit(dataset)
+    most = official if options.max_detections is None else options.max_detections
+    if not dataset.federated and most > official:
+        note = f"{most} detections of a class in a picture count; by the official definition {official}"
+        print(f"note: {note}", file=sys.stderr)
+    if note := crowded(dataset, most):
+        print(f"note: {note}", file=sys.stderr)
     model = load(options.weights)
     conf = 0.001 if options.conf is None else options.conf
     if isinstance(model, ExportedFile) and (note := model.limits(conf, most)):

@@ -24,6 +24,19 @@ def count_instances(dataset: Dataset) -> tuple[np.ndarray, int]:
     return np.asarray(counts, np.int64), crowds
 
 
+def crowded(dataset: Dataset, most: int) -> str | None:
+    """A note where a picture has more objects than the `most` detections that are kept of it, else None."""
+    counts = [sum(not one.crowd for one in record.annotations) for record in dataset.records]
+    above = sum(count > most for count in counts)
+    if not above:
+        return None
+    pictures = "1 picture has" if above == 1 else f"{above} pictures have"
+    return (
+        f"{dataset.name}: {pictures} more than {most} objects, up to {max(counts)}; no more than {most} count as "
+        f"found, but by `yoloseg evaluate --max-detections {max(counts)}`"
+    )
+
+
 def summary(dataset: Dataset, most: int = 10) -> str:
     """Lines of text: pictures, instances of each class, and the first `most` problems with their count."""
     lines = [counts(dataset)]

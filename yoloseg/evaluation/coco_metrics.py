@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import partial
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -52,18 +53,26 @@ def coco_metrics(
     return score(ground_truth, results, truth_source).metrics
 
 
-def score(ground_truth: dict, results: list[dict], truth_source: str = "ground truth") -> Scores:
-    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check."""
-    names, tables = category_tables(ground_truth, results, truth_source)
-    return scores_of(list(names.values()), tables, len(LIMITS), _summarise)
+def score(
+    ground_truth: dict, results: list[dict], truth_source: str = "ground truth", most: int = LIMITS[-1]
+) -> Scores:
+    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check.
+
+    most: detections of a category in a picture that count, where it is not the official 100; AR100 is named
+    after it.
+    """
+    limits = (*LIMITS[:-1], most)
+    names, tables = category_tables(ground_truth, results, truth_source, limits)
+    return scores_of(list(names.values()), tables, len(limits), partial(_summarise, most))
 
 
-def _summarise(tables: list[CategoryTable]) -> dict[str, float]:
-    """The official twelve numbers over these categories."""
+def _summarise(most: int, tables: list[CategoryTable]) -> dict[str, float]:
+    """The official twelve numbers over these categories; the last limit is `most`."""
+    names = [f"AR{most}" if name == "AR100" else name for name in METRIC_NAMES]
     if not tables:
-        return dict.fromkeys(METRIC_NAMES, -1.0)
+        return dict.fromkeys(names, -1.0)
     evaluation = COCOeval(iouType="bbox")
     evaluation.eval = joined(tables)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()
-    return dict(zip(METRIC_NAMES, map(float, evaluation.stats), strict=True))
+    return dict(zip(names, map(float, evaluation.stats), strict=True))

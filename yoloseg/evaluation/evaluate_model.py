@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from yoloseg.data.records import Dataset, Record
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.accumulator import DetectionAccumulator
 from yoloseg.evaluation.best_f1 import best_f1
-from yoloseg.evaluation.category_tables import Scores
+from yoloseg.evaluation.category_tables import LIMITS, Scores
 from yoloseg.evaluation.coco_metrics import score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 from yoloseg.evaluation.lvis_metrics import LIMIT, highest, lvis_score, verified
@@ -61,9 +62,9 @@ def evaluate_in_detail(
 
     model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
     classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
-    in a picture, 100 (of a federated set 300) if not given; the official metrics count at most 100 of a class
-    (300 in all). detector: used in place of one made for the network. Memory: a mask is kept as its
-    compressed RLE.
+    in a picture, 100 (of a federated set 300) if not given. The official metrics count at most 100 of a class
+    (of a federated set 300 in all); where more are kept, so many of a class count, and AR100 is AR500, say.
+    detector: used in place of one made for the network. Memory: a mask is kept as its compressed RLE.
 
     The metrics are {"bbox": M, "segm": M} as `coco_metrics`, or `lvis_metrics` for a federated set, and
     "best_f1_threshold": the score threshold with the best mask F1 at IoU 0.5, all classes pooled, -1 if no
@@ -74,7 +75,7 @@ def evaluate_in_detail(
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if max_detections is None:
-        max_detections = LIMIT if dataset.federated else 100
+        max_detections = official_limit(dataset)
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     finder = finder_of(model, batch_size, detector)
@@ -90,7 +91,7 @@ def evaluate_in_detail(
         for record, one in zip(records, instances, strict=True):
             _add_picture(found, record, one, class_index)
 
-    scorer, results = score, found.results
+    scorer, results = partial(score, most=max(max_detections, LIMITS[-1])), found.results
     if dataset.federated:
         scorer, known = lvis_score, verified(ground_truth)
         results = [one for one in highest(results) if one["category_id"] in known[one["image_id"]]]
@@ -105,6 +106,12 @@ def evaluate_in_detail(
         "detections": len(found.results),
     }
     return Evaluation(metrics, ground_truth, found, results, scores, scorer)
+
+
+def official_limit(dataset: Dataset) -> int:
+    """How many detections of a picture the official metrics of this dataset count: of all classes together
+    (LVIS), or of each (COCO)."""
+    return LIMIT if dataset.federated else LIMITS[-1]
 
 
 def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:

@@ -62,8 +62,12 @@ def _print_identity(identity: dict, console: Console) -> None:
 
 def recall_name(metrics: dict, band: str = "") -> str:
     """What these metrics of one IoU type call the recall of objects of a size band ("", "s", "m", "l")."""
-    names = (f"AR{band}@300", f"AR{band}" if band else "AR100")
-    return next(name for name in names if name in metrics)
+    if f"AR{band}@300" in metrics:
+        return f"AR{band}@300"
+    if band:
+        return f"AR{band}"
+    limits = [int(name[2:]) for name in metrics if name.startswith("AR") and name[2:].isdigit()]
+    return f"AR{max(limits)}"
 
 
 def number_text(value: float) -> str:

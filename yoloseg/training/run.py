@@ -20,9 +20,9 @@ from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
 from yoloseg.data.sampling import counts_shown, picture_weights
-from yoloseg.data.summary import summary
+from yoloseg.data.summary import crowded, summary
 from yoloseg.errors import UsageError
-from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
+from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail, official_limit
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
 from yoloseg.files import remove_asides, write_text
@@ -70,6 +70,8 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
         check_same_data(made, datasets["train"], folder)
     for dataset in datasets.values():
         console.print(summary(dataset), markup=False)
+    if note := crowded(datasets["val"], official_limit(datasets["val"])):
+        console.print(f"note: {note}", markup=False)
     with precision(config.precision), shared_by(config.devices, config.batch or recipe.batch):
         _train(config, recipe, folder, datasets, progress, made, started, console)
     with precision("float32"):
