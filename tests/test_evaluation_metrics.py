@@ -246,7 +246,7 @@ def test_more_than_a_hundred_detections_count_where_asked_for():
     assert more["AP"] == pytest.approx(evaluation.eval["precision"][..., 0, 0, 2].mean())
     assert more["AR500"] == pytest.approx(evaluation.eval["recall"][..., 0, 0, 2].mean())
     assert more["AP50"] == pytest.approx(evaluation.eval["precision"][0, :, 0, 0, 2].mean())
-    assert more["AP50"] > 0.9 > hundred["AP50"] and more["AR500"] > hundred["AR100"]
+    assert more["AP50"] > 1.2 * hundred["AP50"] and more["AR500"] > 1.2 * hundred["AR100"]
     names = [name.replace("100", "500") for name in METRIC_NAMES]
     assert list(more)[:12] == names and recall_name(more) == "AR500" and recall_name(hundred) == "AR100"
     assert recall_name(more, "s") == "ARs" and list(more["per_class"]["dot"])[:12] == names

@@ -32,7 +32,7 @@ def crowded(dataset: Dataset, most: int) -> str | None:
         return None
     pictures = "1 picture has" if above == 1 else f"{above} pictures have"
     return (
-        f"{dataset.name}: {pictures} more than {most} objects, up to {max(counts)}; no more than {most} count as "
+        f"{dataset.name}: {pictures} more than {most} objects, up to {max(counts)}; no more than {most} are "
         f"found, but by `yoloseg evaluate --max-detections {max(counts)}`"
     )
 
