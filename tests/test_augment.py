@@ -85,12 +85,13 @@ def chain_of(flags, rng):
         Affine((0.6, 1.4), 0.2, 20.0, 0.0),
         Affine((0.6, 1.4), 0.2, 8.0, 1.0),
         Flip(1.0),
+        Affine((0.3, 0.55), 0.2, 20.0, 0.0),
     ]
     return [transforms[i] for i in flags]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=3), seeds())
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), seeds())
 def test_pictures_masks_boxes_and_classes_agree(flags, seed):
     rng = np.random.default_rng(seed)
     samples = painted_set(rng)

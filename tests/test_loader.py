@@ -12,8 +12,9 @@ from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.sample_cache import SampleCache
 from yoloseg.data.samples import Flip
 from yoloseg.errors import DataError, UsageError
+from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
-from yoloseg.training.run import set_augmentation
+from yoloseg.training.run import build_loader, set_augmentation
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
@@ -158,6 +159,14 @@ def test_too_many_instances_keep_the_largest_that_are_no_crowds():
     kept = (every["boxes"][0, :, 2:] - every["boxes"][0, :, :2]).prod(1)[every["classes"][0] >= 0]
     assert np.allclose(areas, np.sort(kept)[::-1][:8])
     assert Loader(make_dataset(1, instances=12), (32, 64), 1).max_instances == 16
+
+
+@pytest.mark.parametrize("mixed, slots", [({}, 8), ({"mosaic": 0.5}, 32), ({"copy_paste": 0.5}, 16)])
+def test_training_has_room_for_what_is_mixed_in(mixed, slots):
+    """Eight in the fullest picture, three times seven in its neighbours, three pasted."""
+    recipe = replace(DEFAULT, augmentation=Augmentation(**mixed))
+    loader = build_loader(TrainConfig(), recipe, 2, make_dataset(4, instances=7))
+    assert loader.max_instances == slots
 
 
 def test_cache_is_bounded_and_spares_decoding():

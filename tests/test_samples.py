@@ -59,11 +59,13 @@ def test_picture_mask_and_box_agree_for_polygons(height, width, imgsz, flips, se
     picture = (x > 0) & (y > 0) & (x < width) & (y < height)
     # mask: exactly the brute-force pixels; picture: the same but for the blur of a pixel at the outline
     clear = distance * scale > 0.3
-    assert np.array_equal(mask[clear], point_in_polygon(x, y, polygon)[clear])
+    border = np.minimum(np.minimum(np.abs(x), np.abs(x - width)), np.minimum(np.abs(y), np.abs(y - height)))
+    clear &= border * scale > 0.3
+    assert np.array_equal(mask[clear], (point_in_polygon(x, y, polygon) & picture)[clear])
     clear = picture & (distance > 1.5 * max(1.0, 1 / scale))
     clear &= (np.minimum(x, width - x) * scale > 1) & (np.minimum(y, height - y) * scale > 1)
     assert np.array_equal(sample.image[:, :, 0][clear] > 127, mask[clear])
-    # box: no pixel outside, and one that touches every side (a pixel centre can be missed by a thin corner)
+    # box: no pixel outside (that it is no larger than it must be: test_instances)
     x0, y0, x1, y1 = sample.instances[0].box(*imgsz)
     x, y = pixel_centres(*imgsz)
     outside = (x < x0 - 0.3) | (x > x1 + 0.3) | (y < y0 - 0.3) | (y > y1 + 0.3)
@@ -187,3 +189,20 @@ def test_errors_name_the_picture_and_the_annotation(tmp_path):
     garbage = Annotation(0, {"size": [8, 8], "counts": 3}, (0, 0, 4, 4), 16.0, annotation_id=12)
     with pytest.raises(DataError, match="annotation 12: its mask cannot be decoded"):
         read_instances(Record(7, lambda: None, 8, 8, (garbage,)))
+
+
+def test_outlines_beyond_the_picture_end_at_it():
+    """Not in the padding, where nothing is to be seen; and one wrong corner does not lose the object."""
+    record = record_of(
+        np.zeros((40, 80, 3), np.uint8),
+        (np.array([[10, 20], [30, 20], [30, 60], [10, 60]], np.float32),),
+        (np.array([[10, 10], [9500, 12], [50, 30], [10, 30]], np.float32),),
+        (np.array([[90, 10], [99, 10], [99, 30]], np.float32),),
+    )
+    sample = read_sample(record, (64, 64))  # at 0.8, the picture between rows 16 and 48
+    low, far, away = sample.instances
+    assert low.box(64, 64) == pytest.approx([8, 32, 24, 48]) and low.rasterise(64, 64)[48:].sum() == 0
+    assert low.crop(low.box(64, 64), 28).mean() > 250
+    assert far.box(64, 64)[[0, 2]] == pytest.approx([8, 64]) and away.box(64, 64).tolist() == [0, 0, 0, 0]
+    assert [one for one, _ in sample.visible()] == [low, far]
+    assert low.corners()[1] == pytest.approx([24, 48])

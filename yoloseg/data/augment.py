@@ -83,7 +83,8 @@ class Affine:
     factor from `scale` (log-uniform), turned by up to `rotate` degrees and moved into the frame.
 
     One picture moves by up to `translate` of the frame's sides; the point where four meet lies anywhere in
-    the middle half of the frame. What no picture covers is grey.
+    the middle half of the frame. What no picture covers is grey. The other three are any of the set, whatever
+    the sampling.
     """
 
     scale: tuple[float, float] = (0.5, 1.5)
@@ -153,6 +154,8 @@ def inside(instance: Instance, sample: Sample) -> Instance:
     low, high = instance.corners()
     if low[0] >= x0 - 1 and low[1] >= y0 - 1 and high[0] <= x1 + 1 and high[1] <= y1 + 1:
         return instance
+    if instance.bitmap is None:
+        return instance.cut(np.array([x0, y0]), np.array([x1, y1]))
     mask = np.zeros((height, width), np.uint8)
     mask[y0:y1, x0:x1] = instance.rasterise(height, width)[y0:y1, x0:x1]
     return Instance.from_mask(mask, instance.class_index, instance.crowd, instance.track_id)
@@ -166,8 +169,7 @@ def place(canvas: np.ndarray, picture: np.ndarray, matrix: np.ndarray) -> None:
     shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if shrink < 0.6 and min(picture.shape[:2]) > 2:
         half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        fit = [[picture.shape[1] / half.shape[1], 0.0, 0.0], [0.0, picture.shape[0] / half.shape[0], 0.0]]
-        picture, matrix = half, compose(matrix, np.array(fit))
+        picture, matrix = half, compose(matrix, np.array([[2.0, 0, 0], [0, 2.0, 0]]))  # odd sides, too
     # its own border once more around it: bilinear sampling needs it, or a line between two tiles stays grey
     picture = cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     matrix = compose(matrix, np.array([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]))

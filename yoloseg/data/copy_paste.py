@@ -27,7 +27,7 @@ LEFT_OVER = 0.5   # share of itself that an object behind must still show
 
 @dataclass(frozen=True)
 class CopyPaste:
-    """With the given probability pastes up to `most` objects of one other picture.
+    """With the given probability pastes up to `most` objects of one other picture, any of the set.
 
     They are scaled by 0.3 to 1.2 and mirrored at random. Objects behind lose what is hidden; a place where
     one would lose more than half of itself is given up.

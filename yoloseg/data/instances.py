@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from yoloseg.data.geometry import (
     box_to_square,
+    clip_polygon,
     compose,
     cut_segments,
     extents_inside,
@@ -72,6 +73,14 @@ class Instance:
         """The instance moved by matrix [2, 3], exactly."""
         return replace(self, matrix=compose(matrix, self.matrix))
 
+    def cut(self, low: np.ndarray, high: np.ndarray) -> Instance:
+        """Of polygons what lies in the rectangle from low [2] to high [2], pixels of the picture; a bitmap as
+        it is."""
+        if self.bitmap is not None:
+            return self
+        parts = [clip_polygon(outline, low, high) for outline in self.outlines()]
+        return replace(self, polygons=tuple(part for part in parts if len(part) >= 3), matrix=np.eye(2, 3))
+
     def outlines(self) -> list[np.ndarray]:
         """The polygons in pixels of the picture, float64 [n, 2] each; empty for a bitmap."""
         return [transform_points(self.matrix, polygon) for polygon in self.polygons]
@@ -92,7 +101,10 @@ class Instance:
     def corners(self) -> tuple[np.ndarray, np.ndarray]:
         """(low [2], high [2]) of the whole instance, float64 (x, y), whatever lies outside the picture."""
         if self.bitmap is not None:
-            points = [transform_points(self.matrix, picture_corners(*self.bitmap.shape))]
+            upright = self.matrix[0, 1] == 0 and self.matrix[1, 0] == 0
+            whole = upright or not self.bitmap.size
+            points = [picture_corners(*self.bitmap.shape)] if whole else _bitmap_edges(self.bitmap)
+            points = [transform_points(self.matrix, part) for part in points]
         else:
             points = self.outlines() or [np.zeros((1, 2))]
         points = np.concatenate(points)
@@ -174,6 +186,8 @@ def _bitmap_extents(instance: Instance, height: int, width: int) -> tuple[np.nda
     upright = matrix[0, 1] == 0 and matrix[1, 0] == 0
     if upright and (low >= 0).all() and (high <= limit).all():
         return low, high  # the bitmap is tight
+    if upright:
+        return _upright_extents(bitmap, matrix, limit)
     start, end = (transform_points(matrix, points) for points in _bitmap_edges(bitmap))
     corners = picture_corners(height, width)
     columns, rows = np.floor(transform_points(invert(matrix), corners)).astype(np.int64).T
@@ -181,6 +195,22 @@ def _bitmap_extents(instance: Instance, height: int, width: int) -> tuple[np.nda
     inside = corners[within][bitmap[rows[within], columns[within]] != 0]
     touched = np.concatenate([*cut_segments(start, end, limit), inside])
     return (touched.min(0), touched.max(0)) if len(touched) else None
+
+
+def _upright_extents(
+    bitmap: np.ndarray, matrix: np.ndarray, limit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """`_bitmap_extents` where rows stay rows: of the pixels that reach into the picture."""
+    ends = transform_points(invert(matrix), np.stack([np.zeros(2), limit]))
+    left, top = np.floor(ends.min(0)).astype(np.int64).clip(0)
+    right, bottom = np.ceil(ends.max(0)).astype(np.int64).clip(0)
+    part = bitmap[top:bottom, left:right]
+    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+    if not len(rows):
+        return None
+    found = np.array([[columns[0], rows[0]], [columns[-1] + 1.0, rows[-1] + 1.0]]) + (left, top)
+    found = transform_points(matrix, found).clip(0, limit)
+    return found.min(0), found.max(0)
 
 
 def _bitmap_edges(bitmap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -111,8 +111,9 @@ def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
 
 
 def read_instances(record: Record) -> tuple[Instance, ...]:
-    """The record's instances in pixels of its original picture. Raises DataError naming the annotation."""
-    instances = []
+    """The record's instances in pixels of its original picture, outlines cut to it: beyond there is nothing
+    to be seen, though annotators draw there. Raises DataError naming the annotation."""
+    instances, frame = [], np.array([record.width, record.height], np.float64)
     for annotation in record.annotations:
         where = f"{describe(record)}: annotation {annotation.annotation_id}"
         mask = annotation.segmentation
@@ -122,7 +123,11 @@ def read_instances(record: Record) -> tuple[Instance, ...]:
                 f"{[record.height, record.width]} (height, width); remove or redo the annotation"
             )
         try:
-            instances.append(Instance.from_annotation(annotation))
+            one = Instance.from_annotation(annotation)
+            low, high = one.corners()
+            if (low < 0).any() or (high > frame).any():
+                one = one.cut(np.zeros(2), frame)
+            instances.append(one)
         except Exception as error:
             raise DataError(f"{where}: its mask cannot be decoded ({error}); remove or redo it") from error
     return tuple(instances)

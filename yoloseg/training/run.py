@@ -15,6 +15,7 @@ from rich.console import Console
 
 from yoloseg.data.anchor_fitting import Anchors, fit_any_anchors, letterboxed_sizes
 from yoloseg.data.augment import Augmentation
+from yoloseg.data.copy_paste import CopyPaste
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
@@ -244,11 +245,14 @@ def choose_anchors(config: TrainConfig, recipe: Recipe, dataset: Dataset, consol
 
 
 def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
-    """Training batches, augmented; room for the objects of four pictures where mosaics are made of four."""
+    """Training batches, augmented; room for the fullest picture and, where others are mixed in, for nine
+    tenths of these."""
     counts = [len(record.annotations) for record in dataset.records]
     room = max(counts)
     if recipe.augmentation.mosaic:
-        room = max(room, 4 * int(np.quantile(counts, 0.9)))
+        room += 3 * int(np.quantile(counts, 0.9))
+    if recipe.augmentation.copy_paste:
+        room += CopyPaste.most
     return Loader(
         dataset,
         config.input_size,

@@ -18,7 +18,7 @@ from yoloseg.training.recipes import Recipe
 
 # Objects are seen at least this large when they are matched to anchors and cells.
 MIN_SIDE = 1.0
-# Objects whose IoU with all anchors is held at a time: a crowd of 500 would need gigabytes.
+# Objects whose scores with all anchors are held at a time: a crowd of 500 would need gigabytes.
 PAIRED = 16
 
 
@@ -57,8 +57,11 @@ def crowd_ignore(anchor_xyxy: np.ndarray, boxes, classes):
     crowd = ops.cast(ops.equal(classes, -2), "float32")
 
     def covered():
-        share = intersection(anchor_xyxy[None, :, None], boxes[:, None]) / area(anchor_xyxy)[:, None]
-        return ops.cast(ops.any(share * crowd[:, None] >= 0.5, axis=-1), "float32")
+        def share(part):
+            overlap = intersection(anchor_xyxy[None, :, None], boxes[:, None, part])
+            return overlap / area(anchor_xyxy)[:, None] * crowd[:, None, part]
+
+        return ops.cast(largest(share, boxes.shape[1])[0] >= 0.5, "float32")
 
     nothing = ops.zeros_like(boxes[:, :1, 0]) * np.zeros((1, len(anchor_xyxy)), np.float32)
     return ops.cond(ops.any(crowd > 0), covered, lambda: nothing)
@@ -91,27 +94,38 @@ def assign_by_iou(
         # The class is encoded at the centroid only: by all anchors of that cell, whatever their IoU.
         centre = (boxes[..., :2] + boxes[..., 2:]) / 2                                    # [B, G, 2]
         stride = 2 * anchors[0, :2]
-        overlap = pairwise_iou(corners(anchors), boxes)                                   # [B, N, G]
-        offset = ops.abs(anchors[None, :, None, :2] - centre[:, None])                    # [B, N, G, 2]
-        here = ops.all(offset <= stride / 2, axis=-1)
-        here = ops.cast(here, "float32") * real[:, None]
-        nearest = ops.cast(ops.argmax(here * (1.0 + overlap), axis=-1), "int32")
-        class_positive = ops.max(here, axis=-1)
+
+        def here(part):
+            """0 for an object whose centroid is elsewhere, else 1 + IoU: [B, N, G]."""
+            offset = ops.abs(anchors[None, :, None, :2] - centre[:, None, part])          # [B, N, G, 2]
+            inside = ops.cast(ops.all(offset <= stride / 2, axis=-1), "float32") * real[:, None, part]
+            return inside * (1.0 + pairwise_iou(corners(anchors), boxes[:, part]))
+
+        score, nearest = largest(here, boxes.shape[1])
+        class_positive = ops.cast(score > 0, "float32")
         matched = ops.where(positive > 0, matched, nearest)
     return Assignment(None, matched, positive, class_positive, ignore)
 
 
 def largest_iou(anchors: np.ndarray, boxes, real):
     """Of the objects with real (float32 [B, G]) 1: the largest IoU with each anchor, float32 [B, N], and
-    whose it is, int32 [B, N]; 0 where there is none. G is at least 1; the IoU of more than PAIRED objects is
-    never held."""
+    whose it is, int32 [B, N]; 0 where there is none."""
+
+    def overlap(part):
+        return pairwise_iou(corners(anchors), boxes[:, part]) * real[:, None, part]
+
+    return largest(overlap, boxes.shape[1])
+
+
+def largest(score, count: int):
+    """The largest of the scores [B, N, G] of `count` objects, at least one, and whose it is, int32 [B, N],
+    the first of several. score: of a slice of the objects, never of more than PAIRED."""
     best = matched = None
-    for first in range(0, boxes.shape[1], PAIRED):
-        part = slice(first, first + PAIRED)
-        overlap = pairwise_iou(corners(anchors), boxes[:, part]) * real[:, None, part]
-        iou, index = ops.max(overlap, axis=-1), ops.cast(ops.argmax(overlap, axis=-1), "int32") + first
-        matched = index if best is None else ops.where(iou > best, index, matched)
-        best = iou if best is None else ops.maximum(iou, best)
+    for first in range(0, count, PAIRED):
+        values = score(slice(first, first + PAIRED))
+        value, index = ops.max(values, axis=-1), ops.cast(ops.argmax(values, axis=-1), "int32") + first
+        matched = index if best is None else ops.where(value > best, index, matched)
+        best = value if best is None else ops.maximum(value, best)
     return best, matched
 
 
