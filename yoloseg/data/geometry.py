@@ -95,8 +95,8 @@ def cut_segments(start: np.ndarray, end: np.ndarray, limit: np.ndarray) -> tuple
 
 
 def clip_polygon(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The polygon [n, 2] cut to the rectangle from low [2] to high [2], float64 [m, 2]; m = 0 where none of it
-    is inside (Sutherland and Hodgman, 1974).
+    """The polygon [n, 2] cut to the rectangle from low [2] to high [2], float64 [m, 2]; m = 0 where all of it
+    is outside (Sutherland and Hodgman, 1974).
 
     Where it falls into pieces they hang together by edges along the rectangle's border; by the even-odd rule
     inside and outside are what they were.
