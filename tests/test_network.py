@@ -292,11 +292,11 @@ def reference_proposals(outputs, image, model, candidates):
 def test_proposals_are_those_of_plain_loops(options):
     model = make_model(seed=3, nms_iou=0.4, candidates=70, **options)
     outputs = model(pictures(2))
-    slots = 60
-    found = to_numpy(model.propose(outputs, slots))
+    many, few = (to_numpy(model.propose(outputs, slots)) for slots in (120, 60))
     outputs = to_numpy(outputs)
-    for image in range(2):
-        expected = reference_proposals(outputs, image, model, 70)[:slots]
+    for image, slots, candidates in ((0, 60, 70), (1, 60, 70), (0, 120, 480)):
+        found = few if slots == 60 else many
+        expected = reference_proposals(outputs, image, model, candidates)[:slots]
         count = len(expected)
         assert 10 < count
         scores = [one[0] for one in expected]

@@ -53,13 +53,15 @@ def metadata(
         return _of_boxes(document, model)
     document["size"] = model.size
     if raw:
+        each, together = model.budget(max_detections)
         document["input"]["letterbox"] = f"outside: one scale, centred, padded with {PADDING}"
         document |= {
             "raw": True,
             "anchors": [[list(wh) for wh in level] for level in model.anchors],
             "classes_per_anchor": model.classes_per_anchor,
             "nms_iou": model.nms_iou,
-            "candidates": model.candidates,
+            "candidates": each,
+            "candidates_of_all_levels": together,
             "two_stage_nms": model.two_stage_nms,
             "outputs": {
                 "P2_boxes ... P5_boxes": "float32 [1, H, W, A * 4], deltas against the anchors",

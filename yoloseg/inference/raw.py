@@ -30,17 +30,17 @@ def postprocess(
     Returns boxes float32 [N, 4] xyxy in pixels of the network input, scores [N], falling, classes int [N],
     masks float32 [N, 28, 28].
     """
-    slots, candidates = document["max_detections"], document["candidates"]
+    slots = document["max_detections"]
     threshold = document["score_threshold"] if threshold is None else threshold
     found = []
     for level, stride, anchors in zip(LEVELS, STRIDES, document["anchors"], strict=True):
         values = {name[3:]: value for name, value in outputs.items() if name.startswith(level)}
-        best = _candidates(values, anchors, stride, max(candidates, slots), region, document)
+        best = _candidates(values, anchors, stride, document["candidates"], region, document)
         if document["two_stage_nms"]:
             best = best[suppress(best[:, :4], document["nms_iou"])]
         found.append(best)
     found = np.concatenate(found)
-    found = found[np.argsort(-found[:, 4], kind="stable")]
+    found = found[np.argsort(-found[:, 4], kind="stable")][: document["candidates_of_all_levels"]]
     found = found[suppress(found[:, :4], document["nms_iou"])][:slots]
     found = found[found[:, 4] >= max(threshold, 1e-9)]
     boxes = np.zeros((slots, 4), np.float32)

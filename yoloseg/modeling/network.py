@@ -24,6 +24,7 @@ from yoloseg.modeling.roi_align import adaptive_feature_pooling
 from yoloseg.modeling.sizes import SIZES
 
 FORMAT_VERSION = 2
+USUAL = 100  # detections of a picture
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")
@@ -139,24 +140,34 @@ class YoloSeg(keras.Model):
         scores = scores * ops.cast(consistent, "float32")
         return top({"scores": scores, "boxes": boxes, "classes": classes, "levels": levels}, count)
 
+    def budget(self, max_detections: int) -> tuple[int, int]:
+        """How many boxes suppression looks at for so many detections: of each level, and then of all levels.
+
+        `candidates` of a level are enough for the USUAL detections. Where more are asked for, a picture's
+        objects may all lie on one level, and several boxes find each: four for each detection.
+        """
+        enough = max(self.candidates, max_detections)
+        return enough if max_detections <= USUAL else max(enough, 4 * max_detections), len(LEVELS) * enough
+
     def propose(self, outputs, max_detections: int, candidates: int | None = None, regions=None) -> dict:
         """Greedy suppression per level, then across levels (the report's two stages).
 
-        candidates: of each level; the model's, or max_detections if that is more, where not given. regions:
-        as in `level_candidates`.
+        candidates: of each level; as in `budget`, where not given. regions: as in `level_candidates`.
 
         Returns scores float32 [B, D], falling, 0 in empty slots; boxes float32 [B, D, 4] xyxy in pixels of
         the network input; classes int32 [B, D]; levels int32 [B, D], where each came from.
         """
-        candidates = candidates or max(self.candidates, max_detections)
+        each, together = self.budget(max_detections)
+        if candidates is not None:
+            each, together = candidates, len(LEVELS) * candidates
         kept = []
         for level in LEVELS:
-            found = self.level_candidates(level, outputs, candidates, regions)
+            found = self.level_candidates(level, outputs, each, regions)
             if self.two_stage_nms:
                 found["scores"] = found["scores"] * suppress(found["boxes"], found["scores"], self.nms_iou)
             kept.append(found)
         found = {name: ops.concatenate([level[name] for level in kept], axis=1) for name in kept[0]}
-        found = top(found, found["scores"].shape[1])
+        found = top(found, together)
         found["scores"] = found["scores"] * suppress(found["boxes"], found["scores"], self.nms_iou)
         return top(found, max_detections)
 
