@@ -80,7 +80,8 @@ class KnowingDetector:
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": counts, "masks": masks}
 
 
-MODEL = SimpleNamespace(classes=("flat", "other", "round"), imgsz=IMGSZ, score_threshold=0.5)
+CLASSES = ("flat", "other", "round")
+MODEL = SimpleNamespace(classes=CLASSES, imgsz=IMGSZ, score_threshold=0.5, max_detections=50)
 
 
 def run(detector, dataset, **more):
@@ -123,6 +124,14 @@ def test_classes_the_dataset_lacks_are_left_out():
     assert metrics["detections"] == 0
     assert metrics["segm"]["AP"] == 0
     assert metrics["best_f1_threshold"] == -1 and metrics["best_f1"]["f1"] == -1
+
+
+def test_as_many_detections_as_the_model_keeps_unless_the_metrics_count_more():
+    for own, kept in ((20, 100), (400, 400)):
+        dataset, model = make_dataset(), SimpleNamespace(**vars(MODEL) | {"max_detections": own})
+        detector = KnowingDetector(dataset)
+        metrics = evaluate(model, dataset, detector=detector, batch_size=2, progress=False)
+        assert {most for _, _, most in detector.calls} == {kept} and f"AR{kept}" in metrics["segm"]
 
 
 def test_refusals():

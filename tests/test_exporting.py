@@ -24,8 +24,9 @@ from yoloseg.data.letterbox import letterbox
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.exporting import export_model
+from yoloseg.exporting.export import _slots
 from yoloseg.exporting.graph import RawGraph
-from yoloseg.modeling.network import load_model, save_model
+from yoloseg.modeling.network import YoloSeg, load_model, save_model
 
 EXPORT = Path(__file__).parents[1] / "export"
 # What LiteRT may hold: operators that every build of the runtime has.
@@ -209,6 +210,11 @@ def test_metadata_is_readable_without_the_package(files):
     assert litert["input"]["frame"] == [150, 200] and saved["input"]["frame"] is None
     assert litert["input"]["imgsz"] == list(IMGSZ) and litert["max_detections"] == SLOTS
     assert onnx.load(files["animals.onnx"]).opset_import[0].version == 18
+
+
+def test_slots_if_not_said_are_the_models_own(model):
+    dense = YoloSeg.from_config(model.get_config() | {"max_detections": 250})
+    assert [_slots(dense, format)[0] for format in ("savedmodel", "onnx", "litert")] == [250, 250, 20]
 
 
 # Bad input

@@ -104,10 +104,12 @@ def test_a_file_carries_all_that_predictions_need(saved):
 
 
 def test_other_options_reload(tmp_path):
-    model = make_model(classes_per_anchor=False, two_stage_nms=False, nms_iou=0.3, candidates=50)
+    model = make_model(
+        classes_per_anchor=False, two_stage_nms=False, nms_iou=0.3, candidates=50, max_detections=300
+    )
     save_model(model, tmp_path / "m.keras")
     loaded = yoloseg.load(tmp_path / "m.keras")
-    assert loaded.get_config() == model.get_config()
+    assert loaded.get_config() == model.get_config() and loaded.max_detections == 300
     for one, other in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
 

@@ -20,7 +20,8 @@ from yoloseg.inference import keras_finder as finder_module
 from yoloseg.inference.predictor import Predictor
 
 IMGSZ = (96, 128)
-MODEL = SimpleNamespace(classes=("bear", "otter", "tiger"), imgsz=IMGSZ, score_threshold=0.25)
+CLASSES = ("bear", "otter", "tiger")
+MODEL = SimpleNamespace(classes=CLASSES, imgsz=IMGSZ, score_threshold=0.25, max_detections=3)
 
 
 class FakeDetector:
@@ -93,7 +94,8 @@ def test_threshold_and_number_of_detections():
     FakeDetector.objects = [(s, 0, [10, 10, 90, 60]) for s in (0.9, 0.5, 0.26, 0.2)]
     image = np.zeros((96, 128, 3), np.uint8)
     assert len(Predictor(MODEL).predict_image(image)) == 3
-    assert len(Predictor(MODEL, score_threshold=0.0).predict_image(image)) == 4
+    assert len(Predictor(MODEL, score_threshold=0.0).predict_image(image)) == 3, "the model's own number"
+    assert len(Predictor(MODEL, score_threshold=0.0, max_detections=9).predict_image(image)) == 4
     assert len(Predictor(MODEL, score_threshold=0.4).predict_image(image)) == 2
     assert len(Predictor(MODEL, max_detections=1).predict_image(image)) == 1
 

@@ -4,10 +4,12 @@ import os
 from dataclasses import asdict, replace
 
 import keras
+import numpy as np
 import pytest
 import yaml
 
 from yoloseg import train as command
+from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
 from yoloseg.files import write_json
@@ -103,3 +105,14 @@ def test_the_report_is_of_float32_as_the_metrics_are(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "finish", lambda *_: seen.append(keras.config.dtype_policy().name))
     train(TrainConfig(precision="mixed_bfloat16", out=tmp_path / "run"))
     assert seen == ["mixed_bfloat16", "float32"]
+
+
+@pytest.mark.parametrize("fullest, kept", [(1, 100), (100, 100), (101, 200), (510, 600)])
+def test_as_many_detections_are_kept_as_the_fullest_picture_has_objects(fullest, kept):
+    square = np.array([[0, 0], [4, 0], [4, 4]], np.float32)
+    one, crowd = (Annotation(0, (square,), (0, 0, 4, 4), 8.0, crowd=crowd) for crowd in (False, True))
+    records = [
+        Record(k, lambda: np.zeros((8, 8, 3), np.uint8), 8, 8, (one,) * count + (crowd,) * 700)
+        for k, count in enumerate((0, fullest))
+    ]
+    assert run_module.room_for(Dataset("full", ("a",), (1,), records)) == kept

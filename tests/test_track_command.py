@@ -30,6 +30,7 @@ class BrightSquares:
     classes = ("square", "other")
     imgsz = (64, 96)
     score_threshold = 0.25
+    max_detections = 100
 
     def find(self, pictures, score_threshold, max_detections):
         found = []

@@ -27,6 +27,7 @@ class Oracle:
 
     imgsz = (64, 96)
     score_threshold = 0.5
+    max_detections = 100
 
     def __init__(self, dataset, confuse=None):
         self.classes = dataset.classes

@@ -39,8 +39,8 @@ class Options:
     """Detections below this score are left out: by default 0.001, and for tracks the threshold stored in the
     weights. Of a results file AP takes all tracks, HOTA and IDF1 those of at least this score."""
     max_detections: int | None = None
-    """Most detections kept in a picture; default 100, with LVIS data 300. Of more than 100 all count, where
-    COCO's own definition takes 100 of a class."""
+    """Most detections kept in a picture; default 100 (LVIS data: 300), or as many as the weights say where
+    that is more. Of more than 100 all count, where COCO's own definition takes 100 of a class."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
@@ -139,9 +139,8 @@ def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.files import write_json
 
     dataset = load_datasets(options.data, splits=(options.split,))[options.split]
-    most = 100 if options.max_detections is None else options.max_detections
     evaluation = evaluate_tracks(
-        load(options.weights), dataset, score_threshold=options.conf, max_detections=most
+        load(options.weights), dataset, score_threshold=options.conf, max_detections=options.max_detections
     )
 
     def write() -> None:
@@ -170,14 +169,14 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
         raise UsageError(f"--task lvis: {dataset.name} does not say which classes its pictures do not show")
     if options.task == "coco":
         dataset = replace(dataset, frequencies=())
+    model = load(options.weights)
     official = official_limit(dataset)
-    most = official if options.max_detections is None else options.max_detections
+    most = max(official, model.max_detections) if options.max_detections is None else options.max_detections
     if not dataset.federated and most > official:
         note = f"{most} detections of a class in a picture count; by the official definition {official}"
         print(f"note: {note}", file=sys.stderr)
     if note := crowded(dataset, most):
         print(f"note: {note}", file=sys.stderr)
-    model = load(options.weights)
     conf = 0.001 if options.conf is None else options.conf
     if isinstance(model, ExportedFile) and (note := model.limits(conf, most)):
         print(f"note: {note}", file=sys.stderr)

@@ -35,7 +35,8 @@ class Options:
     frame: str | None = None
     """Frames the file takes, HxW such as 480x640; if not given any size, for litert the network's input."""
     max_detections: int | None = None
-    """Slots of the outputs: 20 for litert with masks, which computes one for each, otherwise 100."""
+    """Slots of the outputs: 20 for litert with masks, which computes one for each, otherwise what the weights
+    say, 100 or more."""
     threshold: float | None = None
     """Detections below this score are left out; by default the threshold stored in the weights, and 0.25 for
     Darknet's."""

@@ -41,8 +41,8 @@ class Options:
     """Folder for the annotated pictures or video."""
     conf: float | None = None
     """Keep detections of at least this score; by default the threshold stored in the weights."""
-    max_detections: int = 100
-    """Most detections kept in a picture."""
+    max_detections: int | None = None
+    """Most detections kept in a picture; by default as many as the weights say, 100 or more."""
     save_json: bool = False
     """Also write OUT/predictions.json: a COCO file with RLE masks and scores, category ids from 1."""
     save_labels: Literal["coco", "yolo", "labelme"] | None = None
@@ -77,8 +77,8 @@ def predict(options: Options) -> None:
         return _draw_features(options, source, targets)
     model = load(options.weights)
     predictor = Predictor(model, score_threshold=options.conf, max_detections=options.max_detections)
-    if isinstance(model, ExportedFile) and (options.conf is not None or options.max_detections != 100):
-        if note := model.limits(predictor.score_threshold, options.max_detections):
+    if isinstance(model, ExportedFile):
+        if note := model.limits(predictor.score_threshold, predictor.max_detections):
             print(f"note: {note}", file=sys.stderr)
     origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"
     print(f"score threshold {predictor.score_threshold:.3g} ({origin})")

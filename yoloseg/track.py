@@ -44,8 +44,8 @@ class Options:
     or null for each frame), and OUT.times.json, the time stamp of each frame in seconds."""
     conf: float | None = None
     """Keep detections of at least this score; by default the threshold stored in the weights."""
-    max_detections: int = 100
-    """Most detections kept in a frame."""
+    max_detections: int | None = None
+    """Most detections kept in a frame; by default as many as the weights say, 100 or more."""
     memory: int = 30
     """Frames for which an instance that is not seen is remembered."""
     gating: float = 0.99

@@ -20,6 +20,7 @@ from yoloseg.files import is_file
 from yoloseg.inference.finder import Found, boxes_in_picture
 
 SCORE_THRESHOLD = 0.25  # what Darknet's `detector test` shows
+MAX_DETECTIONS = 100
 MASK = 28  # side of a Found's masks
 
 
@@ -27,9 +28,9 @@ class DarknetDetector:
     """A Finder of boxes: the masks it finds are all ones, float32 [N, 28, 28], so boxes are drawn as filled.
 
     classes: names, index = class id. imgsz: (height, width) of the network input. score_threshold: Darknet's
-    own, used where none is asked for. plan: the cfg. header: of the weights file. network: the plain Keras
-    model of `build_graph`; `network.save("x.keras")` keeps it without names and decoding, the files that hold
-    the detector are its cfg and weights.
+    own, used where none is asked for; max_detections likewise, which Darknet does not limit. plan: the cfg.
+    header: of the weights file. network: the plain Keras model of `build_graph`; `network.save("x.keras")`
+    keeps it without names and decoding, the files that hold the detector are its cfg and weights.
 
     Pictures are stretched to the network input, as Darknet does, by OpenCV's bilinear resize; with
     `letter_box=1` in the cfg they keep their aspect, padded with grey 0.5. Decoding, score = objectness x
@@ -44,6 +45,7 @@ class DarknetDetector:
         self.classes = tuple(classes)
         self.imgsz = plan.imgsz
         self.score_threshold = SCORE_THRESHOLD
+        self.max_detections = MAX_DETECTIONS
         network.compile(jit_compile=keras.backend.backend() == "jax")
 
     def find(

@@ -62,8 +62,9 @@ def evaluate_in_detail(
 
     model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
     classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
-    in a picture, 100 (of a federated set 300) if not given. The official metrics count at most 100 of a class
-    (of a federated set 300 in all); where more are kept, so many of a class count, and AR100 is AR500, say.
+    in a picture; if not given 100 (of a federated set 300), or the model's where that is more. The official
+    metrics count at most 100 of a class (of a federated set 300 in all); where more are kept, so many of a
+    class count, and AR100 is AR500, say.
     detector: used in place of one made for the network. Memory: a mask is kept as its compressed RLE.
 
     The metrics are {"bbox": M, "segm": M} as `coco_metrics`, or `lvis_metrics` for a federated set, and
@@ -75,7 +76,7 @@ def evaluate_in_detail(
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if max_detections is None:
-        max_detections = official_limit(dataset)
+        max_detections = max(official_limit(dataset), model.max_detections)
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     finder = finder_of(model, batch_size, detector)

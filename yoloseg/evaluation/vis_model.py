@@ -42,7 +42,7 @@ def evaluate_tracks(
     config: TrackerConfig | None = None,
     *,
     score_threshold: float | None = None,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     progress: bool = True,
 ) -> VisEvaluation:
     """Tracks every clip of `dataset` and measures whole tracks.

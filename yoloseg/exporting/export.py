@@ -48,11 +48,11 @@ def export_model(
 
     frame: (height, width) of the frames. Not given, a SavedModel and ONNX take any size, and LiteRT the
     network's own. max_detections: slots of the outputs; 20 for LiteRT with masks, which computes one for each
-    of them, otherwise 100. threshold: detections of a lower score are left out; by default the model's own.
-    precision: LiteRT alone has others than float32: weights in float16; weights in int8 and activations
-    rounded as they come ("dynamic-int8"); or both in int8 with ranges measured on the first 100 pictures of
-    `calibration`, where decoding and suppression stay in float. raw: LiteRT without suppression and ROI stage
-    (`RawGraph`), for letterboxed frames. Neither int8 nor raw is there for Darknet detectors.
+    of them, otherwise the model's own. threshold: detections of a lower score are left out; by default the
+    model's own. precision: LiteRT alone has others than float32: weights in float16; weights in int8 and
+    activations rounded as they come ("dynamic-int8"); or both in int8 with ranges measured on the first 100
+    pictures of `calibration`, where decoding and suppression stay in float. raw: LiteRT without suppression
+    and ROI stage (`RawGraph`), for letterboxed frames. Neither int8 nor raw is there for Darknet detectors.
 
     Raises UsageError when the backend is not TensorFlow, the path exists, numbers are out of range or the
     combination is not supported.
@@ -136,4 +136,4 @@ def _slots(model: YoloSeg | DarknetDetector, format: Format) -> tuple[int, int]:
     height, width = model.imgsz
     cells = [(height // stride) * (width // stride) for stride in STRIDES]
     most = min(sum(cells) * len(model.anchors[0]), 1000)
-    return min(20 if format == "litert" else 100, most), most
+    return min(20 if format == "litert" else model.max_detections, most), most

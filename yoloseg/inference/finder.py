@@ -39,11 +39,12 @@ class Found:
 
 class Finder(Protocol):
     """What finds instances. classes: names, index = class id. imgsz: (height, width) of the network input.
-    score_threshold: what `predict` uses by default."""
+    score_threshold, max_detections (in a picture): what `predict` uses by default."""
 
     classes: tuple[str, ...]
     imgsz: tuple[int, int]
     score_threshold: float
+    max_detections: int
 
     def find(
         self, pictures: Sequence[np.ndarray], score_threshold: float, max_detections: int

@@ -33,6 +33,7 @@ class KerasFinder:
         self.classes = tuple(model.classes)
         self.imgsz = tuple(model.imgsz)
         self.score_threshold = float(model.score_threshold)
+        self.max_detections = model.max_detections
         self.batch_size = batch_size
         self.embeddings = embeddings
         self.detector = detector or Detector(model)

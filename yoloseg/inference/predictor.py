@@ -21,8 +21,9 @@ class Predictor:
     """Runs a network over pictures, one at a time.
 
     model: from `yoloseg.load`. score_threshold: 0..1, only detections of at least this score are kept and pay
-    for a mask; None takes the threshold stored in the model. max_detections: kept in a picture, best first.
-    embeddings: whether results have these, too (networks; exported files do not give them).
+    for a mask; None takes the threshold stored in the model. max_detections: kept in a picture, best first;
+    None takes the number stored in the model. embeddings: whether results have these, too (networks; exported
+    files do not give them).
     Raises UsageError when a number is out of range, or for embeddings of an exported file.
 
         for result in Predictor(yoloseg.load("best.keras"))("photographs/"):
@@ -34,7 +35,7 @@ class Predictor:
         model: YoloSeg | Finder,
         *,
         score_threshold: float | None = None,
-        max_detections: int = 100,
+        max_detections: int | None = None,
         embeddings: bool = False,
     ):
         finder = finder_of(model)
@@ -45,12 +46,13 @@ class Predictor:
         threshold = float(finder.score_threshold if score_threshold is None else score_threshold)
         if not 0 <= threshold <= 1:
             raise UsageError(f"the score threshold must lie in 0..1, not {threshold}")
-        if max_detections < 1:
-            raise UsageError(f"max_detections must be at least 1, not {max_detections}")
+        most = int(finder.max_detections if max_detections is None else max_detections)
+        if most < 1:
+            raise UsageError(f"max_detections must be at least 1, not {most}")
         self.classes = finder.classes
         self.imgsz = finder.imgsz
         self.score_threshold = threshold
-        self.max_detections = int(max_detections)
+        self.max_detections = most
         self._finder = finder
 
     def __call__(self, source: str | Path | int | np.ndarray | Sequence | Source) -> Iterator[Result]:

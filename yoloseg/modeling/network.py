@@ -34,9 +34,10 @@ class YoloSeg(keras.Model):
     size: "n", "s", "m" or "l". classes: names, index = class id. anchors: four lists (P2 to P5) of (width,
     height) in pixels of the network input, equally long. imgsz: (height, width) it was trained at, multiples
     of 32; other sizes may be fed. classes_per_anchor: class logits for each anchor, or one set a cell.
-    score_threshold: what `predict` uses by default. nms_iou, candidates: of the suppression, first per level,
-    then across levels; with two_stage_nms=False across levels only. reid_dim: numbers of the vector by which
-    an instance is known again; 0 for a network without the head that makes it (reid_head is None then).
+    score_threshold, max_detections (in a picture): what `predict` uses by default. nms_iou, candidates: of
+    the suppression, first per level, then across levels; with two_stage_nms=False across levels only.
+    reid_dim: numbers of the vector by which an instance is known again; 0 for a network without the head that
+    makes it (reid_head is None then).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class YoloSeg(keras.Model):
         *,
         classes_per_anchor: bool = True,
         score_threshold: float = 0.25,
+        max_detections: int = USUAL,
         nms_iou: float = 0.5,
         candidates: int = 200,
         two_stage_nms: bool = True,
@@ -64,6 +66,7 @@ class YoloSeg(keras.Model):
         self.imgsz = (int(imgsz[0]), int(imgsz[1]))
         self.classes_per_anchor = classes_per_anchor
         self.score_threshold = float(score_threshold)
+        self.max_detections = int(max_detections)
         self.nms_iou = float(nms_iou)
         self.candidates = int(candidates)
         self.two_stage_nms = two_stage_nms
@@ -184,6 +187,7 @@ class YoloSeg(keras.Model):
             "imgsz": list(self.imgsz),
             "classes_per_anchor": self.classes_per_anchor,
             "score_threshold": self.score_threshold,
+            "max_detections": self.max_detections,
             "nms_iou": self.nms_iou,
             "candidates": self.candidates,
             "two_stage_nms": self.two_stage_nms,

@@ -28,7 +28,7 @@ def track(
     config: TrackerConfig | None = None,
     *,
     score_threshold: float | None = None,
-    max_detections: int = 100,
+    max_detections: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Tracks]]:
     """(frame uint8 [H, W, 3] RGB, its Tracks) for each frame of `source` in order.
 

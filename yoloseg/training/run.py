@@ -21,14 +21,14 @@ from yoloseg.data.label_plot import save_label_plot
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
 from yoloseg.data.sampling import counts_shown, picture_weights
-from yoloseg.data.summary import crowded, summary
+from yoloseg.data.summary import summary
 from yoloseg.errors import UsageError
-from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail, official_limit
+from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
 from yoloseg.files import remove_asides, write_text
 from yoloseg.modeling.detector import Detector
-from yoloseg.modeling.network import YoloSeg, load_model
+from yoloseg.modeling.network import USUAL, YoloSeg, load_model
 from yoloseg.training import checkpoint
 from yoloseg.training.callbacks import Epochs, Results, SaveState, ShowProgress, StopOnNaN, Watch
 from yoloseg.training.config import TrainConfig
@@ -71,8 +71,6 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
         check_same_data(made, datasets["train"], folder)
     for dataset in datasets.values():
         console.print(summary(dataset), markup=False)
-    if note := crowded(datasets["val"], official_limit(datasets["val"])):
-        console.print(f"note: {note}", markup=False)
     with precision(config.precision), shared_by(config.devices, config.batch or recipe.batch):
         _train(config, recipe, folder, datasets, progress, made, started, console)
     with precision("float32"):
@@ -107,6 +105,8 @@ def _train(
     keras.utils.set_random_seed(config.seed)
     as_made = made if progress is not None and progress.weights else None
     model, loaded = build_model(config, recipe, datasets["train"], console, as_made)
+    if model.max_detections > USUAL:
+        console.print(f"full pictures: {model.max_detections} detections of each are kept, not {USUAL}")
     slower = rate_factors(model, loaded, config.loaded_rate)
     frozen = frozen_epochs(config, recipe)
     if frozen == math.inf:
@@ -191,7 +191,7 @@ def build_model(
     Anchors are those of --anchors, else of a .keras file, else fitted. made: the config.yaml of a run that is
     resumed; everything is as it was there, and its weights are not read: the state has them.
     """
-    settings = {"imgsz": config.input_size, "nms_iou": recipe.nms_iou}
+    settings = {"imgsz": config.input_size, "nms_iou": recipe.nms_iou, "max_detections": room_for(dataset)}
     if made is not None:
         anchors = tuple(tuple(map(tuple, level)) for level in made["anchors"])
         settings["classes_per_anchor"] = made["classes per anchor"]
@@ -242,6 +242,12 @@ def choose_anchors(config: TrainConfig, recipe: Recipe, dataset: Dataset, consol
         f"recall {anchors.recall50:.3f} at 0.5, {anchors.recall70:.3f} at 0.7"
     )
     return anchors
+
+
+def room_for(dataset: Dataset) -> int:
+    """Detections of a picture that the network is to keep: the usual ones, or enough for the fullest."""
+    fullest = max(sum(not one.crowd for one in record.annotations) for record in dataset.records)
+    return max(USUAL, 100 * math.ceil(fullest / 100))
 
 
 def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
