@@ -166,10 +166,10 @@ def run(options: Options) -> None:
 def show(rows: list[dict[str, str]]) -> None:
     """The table: an arm, epochs, input size and precision a line, its scores by seed."""
     fields = ("arm", "epochs", "imgsz", "precision")
-    table = Table(*fields, "box AP50", "mask AP", "mask AP50", "seconds")
+    table = Table(*fields, "box AP", "box AP50", "mask AP", "mask AP50", "seconds")
     for kind in dict.fromkeys(tuple(row[field] for field in fields) for row in rows):
         own = [row for row in rows if tuple(row[field] for field in fields) == kind]
-        names = ("box_AP50", "mask_AP", "mask_AP50")
+        names = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
         scores = [" / ".join(f"{float(row[name]):.3f}" for row in own) for name in names]
         table.add_row(*kind, *scores, " / ".join(row["seconds"] for row in own))
     Console().print(table)
