@@ -187,7 +187,8 @@ def test_ids_are_only_names(files, ids):
         ("annotations", {"category_id": {}}, "annotations[0] (id 1): 'category_id' is {}"),
         ("annotations", {"iscrowd": "yes"}, "annotations[0] (id 1): 'iscrowd' is 0 or 1, not 'yes'"),
         ("images", {"id": {}}, "images[0] is not an object with an 'id'"),
-        ("categories", {"id": "3"}, "some ids are numbers and some are texts"),
+        ("categories", {"id": "3"}, "of the categories some ids are numbers and some are texts"),
+        ("images", {"id": "7"}, "of the images some ids are numbers and some are texts"),
     ],
 )
 def test_command_refuses_bad_ground_truth(files, capsys, key, changed, message):
@@ -205,9 +206,19 @@ def test_command_says_before_the_work_what_it_cannot_do(files, capsys):
     (folder / "results.json").unlink()  # which it would miss next
     assert run(folder, "--out", str(folder / "notes.txt")) == 2
     assert "cannot write" in capsys.readouterr().err and (folder / "notes.txt").read_text() == "mine"
-    for flags in (["--conf", "0.5"], ["--max-detections", "5"], ["--task", "vis", "--max-detections", "5"]):
+    assert run(folder, "--conf", "0.5") == 2
+    assert "--conf is for --weights" in capsys.readouterr().err
+    for flags in (["--max-detections", "99"], ["--task", "vis", "--max-detections", "500"]):
         assert run(folder, *flags) == 2
-        assert "--conf and --max-detections are for --weights" in capsys.readouterr().err
+        assert "--max-detections is for --weights" in capsys.readouterr().err
+
+
+def test_command_counts_more_detections_where_asked_for(files, capsys):
+    folder, truth, results = files
+    assert run(folder, "--max-detections", "500", "--out", str(folder)) == 0
+    assert "500 detections of a class in a picture count" in capsys.readouterr().err
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == coco_metrics(truth, results, most=500) and "AR500" in metrics["segm"]
 
 
 @pytest.mark.parametrize(
@@ -272,4 +283,4 @@ def test_pictures_with_more_objects_than_are_looked_for_are_told():
     )
     assert crowded(data, 3) is None
     note = crowded(data, 2)
-    assert note.startswith("made up: 1 picture has more than 2 objects, up to 3;") and "detections 3`" in note
+    assert note.startswith("made up: 1 picture has more than 2 objects, up to 3, and at most 2 detections")

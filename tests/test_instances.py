@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pixels import distance_to_outline, pixel_centres, point_in_polygon, random_mask, random_polygon, seeds
 from pycocotools import mask as coco_mask
 
-from yoloseg.data.geometry import clip_polygon, horizontal_flip, invert, similarity, transform_points
+from yoloseg.data.geometry import horizontal_flip, invert, similarity, transform_points
 from yoloseg.data.instances import Instance
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.data.records import Annotation
@@ -229,27 +229,6 @@ def test_crops_of_round_things_have_the_right_area_at_every_size():
         one = Instance(0, polygons=(circle.astype(np.float32),))
         crop = one.crop(one.box(1000, 1000), 28)
         assert abs(crop.mean() / 255 - np.pi / 4) < 0.01
-
-
-@settings(max_examples=200)
-@given(SHAPES, seeds())
-def test_a_clipped_polygon_is_the_same_inside_and_nothing_outside(shape, seed):
-    """Also of outlines that cross themselves, at points all over the rectangle and around it."""
-    rng = np.random.default_rng(seed)
-    height, width = shape
-    polygon = random_polygon(rng, height, width, reach=3.0)
-    low = rng.uniform(0, 0.5, 2) * (width, height)
-    high = low + rng.uniform(0.1, 0.5, 2) * (width, height)
-    clipped = clip_polygon(polygon, low, high)
-    x, y = rng.uniform(-0.2, 1.2, (2, 500)) * [[width], [height]]
-    within = (x > low[0]) & (y > low[1]) & (x < high[0]) & (y < high[1])
-    clear = np.minimum(distance_to_outline(x, y, polygon), np.abs(np.stack([x - low[0], x - high[0]])).min(0))
-    clear = np.minimum(clear, np.abs(np.stack([y - low[1], y - high[1]])).min(0)) > 1e-3
-    expected = point_in_polygon(x, y, polygon) & within
-    found = point_in_polygon(x, y, clipped) if len(clipped) else np.zeros(500, bool)
-    assert np.array_equal(found[clear], expected[clear])
-    if len(clipped):
-        assert (clipped >= low - 1e-9).all() and (clipped <= high + 1e-9).all()
 
 
 def test_corners_of_a_turned_bitmap_are_of_its_object():

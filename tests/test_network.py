@@ -258,7 +258,7 @@ def greedy(found, threshold):
     return kept
 
 
-def reference_proposals(outputs, image, model, candidates):
+def reference_proposals(outputs, image, model, candidates, of_all_levels):
     """Decoding and two-stage suppression of one picture, cell by cell."""
     survivors = []
     for i, (level, stride) in enumerate(zip(LEVELS, STRIDES, strict=True)):
@@ -283,6 +283,7 @@ def reference_proposals(outputs, image, model, candidates):
         consistent = [s.min() >= 5e-4 * min(IMGSZ) and s.min() >= 1e-3 * s.max() for s in sides]
         found = [one for one, fine in zip(found, consistent, strict=True) if fine]
         survivors += greedy(found, model.nms_iou) if model.two_stage_nms else found
+    survivors = sorted(survivors, key=lambda one: -one[0])[:of_all_levels]
     return greedy(survivors, model.nms_iou)
 
 
@@ -294,11 +295,12 @@ def reference_proposals(outputs, image, model, candidates):
 def test_proposals_are_those_of_plain_loops(options):
     model = make_model(seed=3, nms_iou=0.4, candidates=70, **options)
     outputs = model(pictures(2))
+    assert [model.budget(slots) for slots in (60, 100, 120)] == [(70, 280), (100, 400), (480, 480)]
     many, few = (to_numpy(model.propose(outputs, slots)) for slots in (120, 60))
     outputs = to_numpy(outputs)
-    for image, slots, candidates in ((0, 60, 70), (1, 60, 70), (0, 120, 480)):
+    for image, slots in ((0, 60), (1, 60), (0, 120)):
         found = few if slots == 60 else many
-        expected = reference_proposals(outputs, image, model, candidates)[:slots]
+        expected = reference_proposals(outputs, image, model, *model.budget(slots))[:slots]
         count = len(expected)
         assert 10 < count
         scores = [one[0] for one in expected]

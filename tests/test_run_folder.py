@@ -107,7 +107,7 @@ def test_the_report_is_of_float32_as_the_metrics_are(tmp_path, monkeypatch):
     assert seen == ["mixed_bfloat16", "float32"]
 
 
-@pytest.mark.parametrize("fullest, kept", [(1, 100), (100, 100), (101, 200), (510, 600)])
+@pytest.mark.parametrize("fullest, kept", [(1, 100), (100, 100), (101, 200), (510, 600), (2000, 1000)])
 def test_as_many_detections_are_kept_as_the_fullest_picture_has_objects(fullest, kept):
     square = np.array([[0, 0], [4, 0], [4, 4]], np.float32)
     one, crowd = (Annotation(0, (square,), (0, 0, 4, 4), 8.0, crowd=crowd) for crowd in (False, True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,8 @@ class Options:
     weights. Of a results file AP takes all tracks, HOTA and IDF1 those of at least this score."""
     max_detections: int | None = None
     """Most detections kept in a picture; default 100 (LVIS data: 300), or as many as the weights say where
-    that is more. Of more than 100 all count, where COCO's own definition takes 100 of a class."""
+    that is more. COCO's own definition counts 100 of a class, and more where more are kept, as of a results
+    file with this flag; LVIS' counts 300."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
@@ -67,9 +69,11 @@ def run(options: Options) -> None:
     if options.save_json and (of_results or options.out is None):
         raise UsageError("--save-json needs --weights, --data and --out: it writes beside the metrics")
 
-    limited = options.max_detections is not None or (options.conf is not None and options.task != "vis")
-    if of_results and limited:
-        raise UsageError("a results file counts whole: --conf and --max-detections are for --weights")
+    if of_results and options.conf is not None and options.task != "vis":
+        raise UsageError("--conf is for --weights, and for --task vis: other results files count whole")
+    if of_results and options.max_detections is not None:
+        if options.task in ("lvis", "vis") or options.max_detections < 100:
+            raise UsageError("--max-detections is for --weights, and above 100 for COCO results files")
     if options.out is not None:
         check_writable(_metrics_file(options.out))
     write: Callable[[], None] | None = None
@@ -108,7 +112,10 @@ def _score_results(options: Options) -> dict:
 
     ground_truth = read_ground_truth(options.annotations)
     results = read_results(options.results)
-    measure = lvis_metrics if options.task == "lvis" else coco_metrics
+    measure, most = lvis_metrics if options.task == "lvis" else coco_metrics, options.max_detections
+    if most is not None:
+        measure = partial(coco_metrics, most=most)
+        print(f"note: {_counted(most)}", file=sys.stderr)
     metrics = measure(ground_truth, results, str(options.results), str(options.annotations))
     for note in ground_truth_notes(ground_truth) + results_notes(results, ground_truth):
         print(f"note: {note}", file=sys.stderr)
@@ -160,7 +167,8 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.data.datafile import load_datasets
     from yoloseg.data.summary import crowded
     from yoloseg.errors import UsageError
-    from yoloseg.evaluation.evaluate_model import evaluate_in_detail, official_limit
+    from yoloseg.evaluation.category_tables import LIMITS
+    from yoloseg.evaluation.evaluate_model import default_limit, evaluate_in_detail
     from yoloseg.evaluation.report import write_report
     from yoloseg.inference.exported import ExportedFile
 
@@ -170,13 +178,12 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
     if options.task == "coco":
         dataset = replace(dataset, frequencies=())
     model = load(options.weights)
-    official = official_limit(dataset)
-    most = max(official, model.max_detections) if options.max_detections is None else options.max_detections
-    if not dataset.federated and most > official:
-        note = f"{most} detections of a class in a picture count; by the official definition {official}"
-        print(f"note: {note}", file=sys.stderr)
-    if note := crowded(dataset, most):
-        print(f"note: {note}", file=sys.stderr)
+    most = default_limit(dataset, model) if options.max_detections is None else options.max_detections
+    if not dataset.federated:
+        if most > LIMITS[-1]:
+            print(f"note: {_counted(most)}", file=sys.stderr)
+        if note := crowded(dataset, most):
+            print(f"note: {note}", file=sys.stderr)
     conf = 0.001 if options.conf is None else options.conf
     if isinstance(model, ExportedFile) and (note := model.limits(conf, most)):
         print(f"note: {note}", file=sys.stderr)
@@ -195,6 +202,10 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
             write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
 
     return evaluation.metrics, write
+
+
+def _counted(most: int) -> str:
+    return f"{most} detections of a class in a picture count; by the official definition 100"
 
 
 def _metrics_file(out: Path) -> Path:

@@ -42,7 +42,7 @@ class Options:
     conf: float | None = None
     """Keep detections of at least this score; by default the threshold stored in the weights."""
     max_detections: int | None = None
-    """Most detections kept in a picture; by default as many as the weights say, 100 or more."""
+    """Most detections kept in a picture; by default as many as the weights say."""
     save_json: bool = False
     """Also write OUT/predictions.json: a COCO file with RLE masks and scores, category ids from 1."""
     save_labels: Literal["coco", "yolo", "labelme"] | None = None

@@ -45,7 +45,7 @@ class Options:
     conf: float | None = None
     """Keep detections of at least this score; by default the threshold stored in the weights."""
     max_detections: int | None = None
-    """Most detections kept in a frame; by default as many as the weights say, 100 or more."""
+    """Most detections kept in a frame; by default as many as the weights say."""
     memory: int = 30
     """Frames for which an instance that is not seen is remembered."""
     gating: float = 0.99

@@ -14,9 +14,8 @@ import numpy as np
 
 from yoloseg.data.copy_paste import CopyPaste
 from yoloseg.data.geometry import compose, opencv_matrix, similarity
-from yoloseg.data.instances import Instance
 from yoloseg.data.letterbox import PADDING
-from yoloseg.data.samples import Flip, Sample, Transform, picture_region
+from yoloseg.data.samples import Flip, Sample, Transform, inside, picture_region
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,8 @@ class Affine:
             anchor = np.array([x0 + corner[0] * (x1 - x0), y0 + corner[1] * (y1 - y0)])
             matrix = similarity(factor, angle, anchor, target)
             place(canvas, tile.image[y0:y1, x0:x1], compose(matrix, np.array([[1.0, 0, x0], [0, 1.0, y0]])))
-            instances += [inside(one, tile).transform(matrix) for one in tile.instances]
+            shown = (inside(one, tile.image, (x0, y0, x1, y1)) for one in tile.instances)
+            instances += [one.transform(matrix) for one in shown]
         exhaustive = sample.exhaustive
         if exhaustive is not None:
             exhaustive = frozenset.intersection(*(tile.exhaustive for tile in tiles))
@@ -145,20 +145,6 @@ class Erase:
         image = sample.image.copy()
         image[top : top + h, left : left + w] = rng.integers(0, 256, (h, w, 3), np.uint8)
         return replace(sample, image=image)
-
-
-def inside(instance: Instance, sample: Sample) -> Instance:
-    """The instance without what its outline claims beyond the picture: that would lie on a neighbour."""
-    height, width = sample.image.shape[:2]
-    x0, y0, x1, y1 = picture_region(sample)
-    low, high = instance.corners()
-    if low[0] >= x0 - 1 and low[1] >= y0 - 1 and high[0] <= x1 + 1 and high[1] <= y1 + 1:
-        return instance
-    if instance.bitmap is None:
-        return instance.cut(np.array([x0, y0]), np.array([x1, y1]))
-    mask = np.zeros((height, width), np.uint8)
-    mask[y0:y1, x0:x1] = instance.rasterise(height, width)[y0:y1, x0:x1]
-    return Instance.from_mask(mask, instance.class_index, instance.crowd, instance.track_id)
 
 
 def place(canvas: np.ndarray, picture: np.ndarray, matrix: np.ndarray) -> None:

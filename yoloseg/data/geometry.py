@@ -94,26 +94,6 @@ def cut_segments(start: np.ndarray, end: np.ndarray, limit: np.ndarray) -> tuple
     return tuple((start + at[met, None] * step).clip(0, limit) for at in (enter, leave))
 
 
-def clip_polygon(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The polygon [n, 2] cut to the rectangle from low [2] to high [2], float64 [m, 2]; m = 0 where all of it
-    is outside (Sutherland and Hodgman, 1974).
-
-    Where it falls into pieces they hang together by edges along the rectangle's border; by the even-odd rule
-    inside and outside are what they were.
-    """
-    points = np.asarray(points, np.float64)
-    for axis in (0, 1):
-        for sign, bound in ((1.0, low[axis]), (-1.0, high[axis])):
-            depth = sign * (points[:, axis] - bound)
-            after = np.roll(depth, -1)
-            crosses = (depth >= 0) != (after >= 0)
-            share = np.where(crosses, depth / np.where(crosses, depth - after, 1.0), 0.0)
-            border = points + share[:, None] * (np.roll(points, -1, axis=0) - points)
-            border[:, axis] = bound
-            points = np.stack([points, border], 1)[np.stack([depth >= 0, crosses], 1)]
-    return points
-
-
 def _inside_polygon(queries: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     """bool [m]: which of queries [m, 2] lie inside polygon [n, 2] by the even-odd rule."""
     x, y = queries[:, :1], queries[:, 1:]

@@ -10,7 +10,6 @@ from pycocotools import mask as coco_mask
 
 from yoloseg.data.geometry import (
     box_to_square,
-    clip_polygon,
     compose,
     cut_segments,
     extents_inside,
@@ -72,14 +71,6 @@ class Instance:
     def transform(self, matrix: np.ndarray) -> Instance:
         """The instance moved by matrix [2, 3], exactly."""
         return replace(self, matrix=compose(matrix, self.matrix))
-
-    def cut(self, low: np.ndarray, high: np.ndarray) -> Instance:
-        """Of polygons what lies in the rectangle from low [2] to high [2], pixels of the picture; a bitmap as
-        it is."""
-        if self.bitmap is not None:
-            return self
-        parts = [clip_polygon(outline, low, high) for outline in self.outlines()]
-        return replace(self, polygons=tuple(part for part in parts if len(part) >= 3), matrix=np.eye(2, 3))
 
     def outlines(self) -> list[np.ndarray]:
         """The polygons in pixels of the picture, float64 [n, 2] each; empty for a bitmap."""

@@ -88,7 +88,8 @@ def picture_region(sample: Sample) -> tuple[int, int, int, int]:
 
 
 def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
-    """The record's picture letterboxed to imgsz (height, width), with its instances.
+    """The record's picture letterboxed to imgsz (height, width), with its instances, cut where it ends:
+    beyond there is nothing to be seen, though annotators draw there.
 
     Raises DataError naming picture and annotation when one cannot be read or does not fit the other.
     """
@@ -105,15 +106,29 @@ def read_sample(record: Record, imgsz: tuple[int, int]) -> Sample:
             f"{(record.height, record.width, 3)}; correct width and height in the annotations"
         )
     matrix = letterbox_matrix(record.height, record.width, imgsz)
-    instances = tuple(one.transform(matrix) for one in read_instances(record))
-    region = letterbox_region(record.height, record.width, imgsz)
-    return Sample(letterbox(image, imgsz), instances, record.image_id, region, record.exhaustive)
+    image, region = letterbox(image, imgsz), letterbox_region(record.height, record.width, imgsz)
+    instances = tuple(inside(one.transform(matrix), image, region) for one in read_instances(record))
+    return Sample(image, instances, record.image_id, region, record.exhaustive)
+
+
+def inside(instance: Instance, image: np.ndarray, region: tuple[int, int, int, int]) -> Instance:
+    """The instance without what its outline claims beyond the region (x0, y0, x1, y1) of the image: that is
+    padding, or will be a neighbour. What is cut becomes a bitmap; a pixel beyond is let through.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = region
+    low, high = instance.corners()
+    if low[0] >= x0 - 1 and low[1] >= y0 - 1 and high[0] <= x1 + 1 and high[1] <= y1 + 1:
+        return instance
+    mask = np.zeros((height, width), np.uint8)
+    mask[y0:y1, x0:x1] = instance.rasterise(height, width)[y0:y1, x0:x1]
+    return Instance.from_mask(mask, instance.class_index, instance.crowd, instance.track_id)
 
 
 def read_instances(record: Record) -> tuple[Instance, ...]:
-    """The record's instances in pixels of its original picture, outlines cut to it: beyond there is nothing
-    to be seen, though annotators draw there. Raises DataError naming the annotation."""
-    instances, frame = [], np.array([record.width, record.height], np.float64)
+    """The record's instances in pixels of its original picture, outlines as they were written, also beyond
+    it. Raises DataError naming the annotation."""
+    instances = []
     for annotation in record.annotations:
         where = f"{describe(record)}: annotation {annotation.annotation_id}"
         mask = annotation.segmentation
@@ -123,11 +138,7 @@ def read_instances(record: Record) -> tuple[Instance, ...]:
                 f"{[record.height, record.width]} (height, width); remove or redo the annotation"
             )
         try:
-            one = Instance.from_annotation(annotation)
-            low, high = one.corners()
-            if (low < 0).any() or (high > frame).any():
-                one = one.cut(np.zeros(2), frame)
-            instances.append(one)
+            instances.append(Instance.from_annotation(annotation))
         except Exception as error:
             raise DataError(f"{where}: its mask cannot be decoded ({error}); remove or redo it") from error
     return tuple(instances)

@@ -32,8 +32,8 @@ def crowded(dataset: Dataset, most: int) -> str | None:
         return None
     pictures = "1 picture has" if above == 1 else f"{above} pictures have"
     return (
-        f"{dataset.name}: {pictures} more than {most} objects, up to {max(counts)}; no more than {most} are "
-        f"found, but by `yoloseg evaluate --max-detections {max(counts)}`"
+        f"{dataset.name}: {pictures} more than {most} objects, up to {max(counts)}, and at most {most} "
+        "detections of a picture are kept; see --max-detections"
     )
 
 

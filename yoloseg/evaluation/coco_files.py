@@ -46,8 +46,9 @@ def check_ground_truth(ground_truth: Any, source: str) -> None:
         for index, entry in enumerate(ground_truth[key]):
             if not isinstance(entry, dict) or not _is_id(entry.get("id")):
                 raise DataError(f"{source}: {key}[{index}] is not an object with an 'id', a number or a text")
-    if len({isinstance(category["id"], str) for category in ground_truth["categories"]}) > 1:
-        raise DataError(f"{source}: of the categories some ids are numbers and some are texts")
+    for key in ("images", "categories"):
+        if len({isinstance(entry["id"], str) for entry in ground_truth[key]}) > 1:
+            raise DataError(f"{source}: of the {key} some ids are numbers and some are texts")
     for index, annotation in enumerate(ground_truth["annotations"]):
         for field in _MEASURED_FIELDS:
             if field not in annotation:

@@ -29,6 +29,7 @@ def coco_metrics(
     results: list[dict],
     source: str = "results",
     truth_source: str = "ground truth",
+    most: int = LIMITS[-1],
 ) -> dict[str, dict]:
     """{"bbox": M, "segm": M}: the twelve official numbers `METRIC_NAMES` as floats, -1 where nothing is to
     measure.
@@ -43,24 +44,20 @@ def coco_metrics(
     has a "bbox", all must, and a detection's area (for the size bands) is its box's, also for masks. If not,
     box and area come from the mask. Masks are scored if any detection has one, boxes unless the first
     detection's is empty; no detection at all scores both. A type that is not scored is -1 throughout. At most
-    100 detections of a category in a picture count. Raises DataError, naming the results by `source` and the
-    ground truth by `truth_source`.
+    100 detections of a category in a picture count, or `most`, after which AR100 is named then. Raises
+    DataError, naming the results by `source` and the ground truth by `truth_source`.
     """
     if isinstance(ground_truth, COCO):
         ground_truth = ground_truth.dataset
     check_ground_truth(ground_truth, truth_source)
     check_results(results, ground_truth, source)
-    return score(ground_truth, results, truth_source).metrics
+    return score(ground_truth, results, truth_source, most).metrics
 
 
 def score(
     ground_truth: dict, results: list[dict], truth_source: str = "ground truth", most: int = LIMITS[-1]
 ) -> Scores:
-    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check.
-
-    most: detections of a category in a picture that count, where it is not the official 100; AR100 is named
-    after it.
-    """
+    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check."""
     limits = (*LIMITS[:-1], most)
     names, tables = category_tables(ground_truth, results, truth_source, limits)
     return scores_of(list(names.values()), tables, len(limits), partial(_summarise, most))

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Evaluation:
     """metrics: what `evaluate` returns. ground_truth: COCO (of a federated set LVIS) instances dict.
-    detections: all of them; the official code gives the same metrics on what it saves (and the annotation
-    file, if its areas are right). results: those that count. scores: of these against the ground truth, by
-    `scorer`."""
+    detections: all of them; with up to 100 of a class in a picture the official code gives the same metrics
+    on what it saves (and the annotation file, if its areas are right). results: those that count. scores: of
+    these against the ground truth, by `scorer`."""
 
     metrics: dict
     ground_truth: dict
@@ -62,7 +62,7 @@ def evaluate_in_detail(
 
     model: a network, or an exported file as `yoloseg.load` gives it. The dataset's classes are found in its
     classes by name; detections of classes that the dataset does not have are left out. max_detections: kept
-    in a picture; if not given 100 (of a federated set 300), or the model's where that is more. The official
+    in a picture; if not given as `default_limit` says. The official
     metrics count at most 100 of a class (of a federated set 300 in all); where more are kept, so many of a
     class count, and AR100 is AR500, say.
     detector: used in place of one made for the network. Memory: a mask is kept as its compressed RLE.
@@ -76,7 +76,7 @@ def evaluate_in_detail(
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
     if max_detections is None:
-        max_detections = max(official_limit(dataset), model.max_detections)
+        max_detections = default_limit(dataset, model)
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     finder = finder_of(model, batch_size, detector)
@@ -109,10 +109,10 @@ def evaluate_in_detail(
     return Evaluation(metrics, ground_truth, found, results, scores, scorer)
 
 
-def official_limit(dataset: Dataset) -> int:
-    """How many detections of a picture the official metrics of this dataset count: of all classes together
-    (LVIS), or of each (COCO)."""
-    return LIMIT if dataset.federated else LIMITS[-1]
+def default_limit(dataset: Dataset, model: YoloSeg | Finder) -> int:
+    """Detections of a picture that are kept if not said: as many as the official metrics count of all classes
+    (LVIS) or of each (COCO); for COCO, whose limit can be moved, the model's own number if that is more."""
+    return LIMIT if dataset.federated else max(LIMITS[-1], model.max_detections)
 
 
 def _class_map(classes: tuple[str, ...], dataset: Dataset) -> np.ndarray:

@@ -16,10 +16,10 @@ from yoloseg.exporting.graph import InstanceGraph, RawGraph
 from yoloseg.exporting.metadata import metadata
 from yoloseg.files import atomic_folder, atomic_write, check_writable
 from yoloseg.modeling.architecture import STRIDES
+from yoloseg.modeling.network import MOST, YoloSeg
 
 if TYPE_CHECKING:
     from yoloseg.data.records import Dataset
-    from yoloseg.modeling.network import YoloSeg
 
 Format = Literal["savedmodel", "litert", "onnx"]
 Precision = Literal["float32", "float16", "dynamic-int8", "int8"]
@@ -135,5 +135,5 @@ def _slots(model: YoloSeg | DarknetDetector, format: Format) -> tuple[int, int]:
         return min(100, most), most
     height, width = model.imgsz
     cells = [(height // stride) * (width // stride) for stride in STRIDES]
-    most = min(sum(cells) * len(model.anchors[0]), 1000)
+    most = min(sum(cells) * len(model.anchors[0]), MOST)
     return min(20 if format == "litert" else model.max_detections, most), most

@@ -40,7 +40,7 @@ def postprocess(
             best = best[suppress(best[:, :4], document["nms_iou"])]
         found.append(best)
     found = np.concatenate(found)
-    found = found[np.argsort(-found[:, 4], kind="stable")][: document["candidates_of_all_levels"]]
+    found = found[np.argsort(-found[:, 4], kind="stable")][: document.get("candidates_of_all_levels")]
     found = found[suppress(found[:, :4], document["nms_iou"])][:slots]
     found = found[found[:, 4] >= max(threshold, 1e-9)]
     boxes = np.zeros((slots, 4), np.float32)

@@ -25,6 +25,7 @@ from yoloseg.modeling.sizes import SIZES
 
 FORMAT_VERSION = 2
 USUAL = 100  # detections of a picture
+MOST = 1000  # of them, by default and in exported files
 
 
 @keras.saving.register_keras_serializable(package="yoloseg")

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from yoloseg.data.loader import Loader
+from yoloseg.modeling.network import USUAL
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import Recipe
@@ -40,7 +41,8 @@ def duration(
     if minutes is None:
         return epochs, len(loader)
     tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
-    val_steps = -(-pictures // loader.batch_size)
+    # a batch takes as long as a step of training, or in proportion to the detections where they are more
+    val_steps = -(-pictures // loader.batch_size) * math.ceil(trainer.yoloseg.max_detections / USUAL)
     left = (1 - RESERVE) * minutes - (time.monotonic() - started) / 60
     typical = stages(recipe, max(100, recipe.short), loader.imgsz, config.seed)
     cost = relative_cost(typical, loader.imgsz)
@@ -79,8 +81,8 @@ def plan(minutes: float, seconds: float, steps_per_epoch: int, val_steps: int) -
     """(epochs, steps an epoch) that fill the time; where it is less than an epoch's, a single shortened one,
     of one step at least.
 
-    seconds: of a step. val_steps: batches of an evaluation; one is reckoned as long as a step of training.
-    The report at the end evaluates once more.
+    seconds: of a step. val_steps: what an evaluation takes, in steps. The report at the end evaluates once
+    more.
     """
     steps = int(minutes * 60 / seconds)
     for epochs in range(steps // steps_per_epoch, 1, -1):

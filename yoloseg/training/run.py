@@ -28,7 +28,7 @@ from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
 from yoloseg.files import remove_asides, write_text
 from yoloseg.modeling.detector import Detector
-from yoloseg.modeling.network import USUAL, YoloSeg, load_model
+from yoloseg.modeling.network import MOST, USUAL, YoloSeg, load_model
 from yoloseg.training import checkpoint
 from yoloseg.training.callbacks import Epochs, Results, SaveState, ShowProgress, StopOnNaN, Watch
 from yoloseg.training.config import TrainConfig
@@ -245,9 +245,10 @@ def choose_anchors(config: TrainConfig, recipe: Recipe, dataset: Dataset, consol
 
 
 def room_for(dataset: Dataset) -> int:
-    """Detections of a picture that the network is to keep: the usual ones, or enough for the fullest."""
+    """Detections of a picture that the network is to keep: the usual ones, or enough for the fullest, as far
+    as there is memory to suppress them."""
     fullest = max(sum(not one.crowd for one in record.annotations) for record in dataset.records)
-    return max(USUAL, 100 * math.ceil(fullest / 100))
+    return min(max(USUAL, 100 * math.ceil(fullest / 100)), MOST)
 
 
 def build_loader(config: TrainConfig, recipe: Recipe, batch: int, dataset: Dataset) -> Loader:
