@@ -134,9 +134,11 @@ def test_raw_postprocessing_is_keras(options, slots):
     )
     found = postprocess(outputs, document, lambda cuts: graph.masks(*cuts)["masks"].numpy(), region)
     expected = Detector(model).detect(image, 0.0, slots, np.array([region]))
-    np.testing.assert_allclose(found["scores"], expected["scores"][0], rtol=1e-3)
-    np.testing.assert_allclose(found["boxes"], expected["boxes"][0], atol=0.05)
-    np.testing.assert_array_equal(found["classes"], expected["classes"][0])
+    count = len(found["scores"])
+    assert not expected["scores"][0, count:].any()
+    np.testing.assert_allclose(found["scores"], expected["scores"][0, :count], rtol=1e-3)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"][0, :count], atol=0.05)
+    np.testing.assert_array_equal(found["classes"], expected["classes"][0, :count])
     np.testing.assert_allclose(found["masks"], expected["masks"][0], atol=5e-3)
     if slots > SLOTS:
-        assert 10 < (expected["scores"] > 0).sum() < slots
+        assert 10 < count < slots
