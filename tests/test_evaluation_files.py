@@ -208,7 +208,7 @@ def test_command_says_before_the_work_what_it_cannot_do(files, capsys):
     assert "cannot write" in capsys.readouterr().err and (folder / "notes.txt").read_text() == "mine"
     assert run(folder, "--conf", "0.5") == 2
     assert "--conf is for --weights" in capsys.readouterr().err
-    for flags in (["--max-detections", "99"], ["--task", "vis", "--max-detections", "500"]):
+    for flags in (["--max-detections", "100"], ["--task", "vis", "--max-detections", "500"]):
         assert run(folder, *flags) == 2
         assert "--max-detections is for --weights" in capsys.readouterr().err
 

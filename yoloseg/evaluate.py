@@ -72,7 +72,7 @@ def run(options: Options) -> None:
     if of_results and options.conf is not None and options.task != "vis":
         raise UsageError("--conf is for --weights, and for --task vis: other results files count whole")
     if of_results and options.max_detections is not None:
-        if options.task in ("lvis", "vis") or options.max_detections < 100:
+        if options.task in ("lvis", "vis") or options.max_detections <= 100:
             raise UsageError("--max-detections is for --weights, and above 100 for COCO results files")
     if options.out is not None:
         check_writable(_metrics_file(options.out))
