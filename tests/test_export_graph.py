@@ -101,7 +101,7 @@ def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
     rounded, exact = RawGraph(model, 20), graph(image)
     quantize(rounded, dataset, 8)
     # ties round the other way, and random weights carry that on from layer to layer: deep maps differ most
-    same = {"P2": 0.95, "P3": 0.75, "P4": 0.75, "P5": 0.5}  # P3 is .79 with one thread
+    same = {"P2": 0.95, "P3": 0.8, "P4": 0.75, "P5": 0.5}
     near = {"P2": 0.93, "P3": 0.7, "P4": 0.4, "P5": 0.2}
     for name, expected in rounded(image).items():
         assert correlation(expected, found[name]) > same[name[:2]], name
