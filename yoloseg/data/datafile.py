@@ -18,12 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yoloseg.data.classes import align_classes
 from yoloseg.data.formats import EXPORT, PATHS, Entry, check_entry, load_entry
 from yoloseg.data.pictures import is_text
 from yoloseg.data.records import Dataset, Problem
+from yoloseg.data.yaml_file import read_yaml
 from yoloseg.data.yolo import read_names
 from yoloseg.errors import DataError, shown
 from yoloseg.files import is_dir, is_file, is_name
@@ -31,7 +30,6 @@ from yoloseg.files import is_dir, is_file, is_name
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}  # what exports call them
 YOLO_KEYS = ("path", "nc", "download", "roboflow", "channels", "kpt_shape")  # beside names and splits
-DEEPEST = 20  # brackets of a data file
 _FORM = "it needs lines such as `train: {annotations: FILE.json, images: FOLDER}` and the same for `val`"
 
 
@@ -79,18 +77,7 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
         return read_datafile(file) if is_file(file) else _folder(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{path}: neither a data file (.yaml) nor `shapes`; write a YAML file: {_FORM}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if _too_deep(text):
-            raise DataError(f"{path}: broken YAML: more than {DEEPEST} brackets within each other")
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error})") from error
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # what PyYAML raises beside its own for 2026-99-99, `!!int ""` and the like
-        raise DataError(f"{path}: broken YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: not a data file: {_FORM}")
     keys = (*SPLITS, "names", "classes")
@@ -121,18 +108,6 @@ def _chosen(value: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(map(is_text, value)):
         raise DataError(f"{path}: `classes` must be a list of class names, not {shown(value)}")
     return tuple(dict.fromkeys(value))
-
-
-def _too_deep(text: str) -> bool:
-    """Whether more than DEEPEST brackets are open at once: PyYAML's time grows with the square of their
-    number. Raises yaml.YAMLError."""
-    depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        depth += isinstance(token, (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken))
-        depth -= isinstance(token, (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken))
-        if depth > DEEPEST:
-            return True
-    return False
 
 
 def _folder(path: Path) -> dict[str, Entry]:

@@ -15,7 +15,7 @@ from yoloseg.data.summary import count_instances
 from yoloseg.memory import peak_memory
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
-from yoloseg.training.recipes import RECIPES
+from yoloseg.training.recipe_file import find_recipe
 from yoloseg.training.run import build_loader, build_model
 from yoloseg.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def time_training(config: TrainConfig, steps: int) -> TrainingTimes:
 
     Raises YolosegError for data or weights that cannot be used.
     """
-    recipe = RECIPES[config.recipe]
+    recipe = find_recipe(config.recipe)
     batch = config.batch or recipe.batch
     dataset = load_datasets(config.data, ("train",))["train"]
     keras.utils.set_random_seed(config.seed)

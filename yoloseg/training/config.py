@@ -38,9 +38,10 @@ class TrainConfig:
     """Batches whose gradients make one step of the optimiser: a large batch in the memory of a small one."""
     patience: int | None = None
     """Stop when mask AP has not risen for this many evaluations; never if not given."""
-    recipe: Literal["default", "paper"] = "default"
+    recipe: str = "default"
     """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours
-    (six epochs of the shapes: mask AP50 .036 against .648)."""
+    (six epochs of the shapes: mask AP50 .036 against .648); or a YAML file of what differs from one of them:
+    learning rate, augmentation, gains (README, "Your own recipe")."""
     sampling: Literal["uniform", "repeat-factor", "class-aware"] = "uniform"
     """How often pictures come: all alike; those of rare classes more (Gupta et al. 2019); or all classes
     alike."""

@@ -36,7 +36,8 @@ from yoloseg.training.curves import save_curves
 from yoloseg.training.devices import alone, shared_by
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.planning import duration, evaluated_every
-from yoloseg.training.recipes import RECIPES, Recipe
+from yoloseg.training.recipe_file import find_recipe
+from yoloseg.training.recipes import Recipe
 from yoloseg.training.run_config import check_same_data, read_config, write_config
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
 from yoloseg.training.stages import Stage, frozen_first, stages
@@ -50,6 +51,8 @@ PICTURES = (
     ("train_batch.jpg", "The first training pictures, augmented, at the full input size."),
 )
 
+RARE = "no class is in fewer of them than --repeat-threshold says; raise that, or try class-aware"
+
 
 def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
     """Trains and returns the run folder, which then holds best.keras, last.keras, config.yaml, results.csv,
@@ -58,7 +61,7 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
     recipe: in place of the one that the config names, for experiments.
     Raises YolosegError for anything that is the user's to mend, before the first step.
     """
-    recipe = recipe or RECIPES[config.recipe]
+    recipe = recipe or find_recipe(config.recipe)
     started = time.monotonic()
     console = Console(highlight=False)
     folder = run_folder(config)
@@ -112,6 +115,8 @@ def _train(
     if frozen == math.inf:
         freeze_backbone(model)
     loader = build_loader(config, recipe, batch, datasets["train"])
+    if loader.weights is not None and np.ptp(loader.weights) == 0:
+        console.print(f"--sampling {config.sampling} shows all pictures alike: {RARE}")
     trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
     trainer.rate_factors.update(slower)
     if progress is None:
@@ -121,6 +126,8 @@ def _train(
     if config.accumulate > total:
         raise UsageError(f"--accumulate {config.accumulate}: the whole training has only {total} batches")
     set_augmentation(loader, recipe, progress.epochs)
+    if progress.epochs < recipe.short:
+        console.print(f"fewer than {recipe.short} epochs: no augmentation but flips, pictures at full size")
     parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
     parts = frozen_first(parts, min(frozen, progress.epochs))
     if as_made is None:

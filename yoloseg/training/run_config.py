@@ -100,8 +100,8 @@ def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
     changed = [name for name, value in plain(recipe).items() if was.get(name) != value]
     if changed:
         raise UsageError(
-            f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; resume it "
-            f"with the yoloseg that started it ({version}), or train anew"
+            f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; put that back "
+            f"(of the built-in recipes: resume with yoloseg {version}, which started it), or train anew"
         )
     return document
 
