@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from random_detections import random_data
 
-from yoloseg.errors import DataError
+from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.best_f1 import Matches, best_f1
 from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics, score
 from yoloseg.evaluation.table import recall_name
@@ -233,6 +233,8 @@ def test_more_than_a_hundred_detections_count_where_asked_for():
         {"image_id": 1, "category_id": 1, "bbox": [x + rng.uniform(0, 3), y, 8, 8], "score": rng.random()}
         for x, y in corners[:140]
     ]
+    with pytest.raises(UsageError, match="most must be above 10"):
+        coco_metrics(truth, results, most=10)
     hundred, more = score(truth, results).metrics["bbox"], score(truth, results, most=500).metrics["bbox"]
     assert hundred["AR100"] <= 100 / 150 and "AR500" not in hundred
     with contextlib.redirect_stdout(io.StringIO()):

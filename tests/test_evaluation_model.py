@@ -11,6 +11,7 @@ import pytest
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.errors import DataError, UsageError
+from yoloseg.evaluation import evaluate_model
 from yoloseg.evaluation.coco_metrics import coco_metrics
 from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.ground_truth import coco_ground_truth
@@ -91,9 +92,9 @@ def run(detector, dataset, **more):
 def test_a_knowing_detector_is_nearly_perfect(tmp_path):
     dataset = make_dataset()
     detector = KnowingDetector(dataset)
-    evaluation = evaluate_in_detail(MODEL, dataset, detector=detector, batch_size=2, progress=False)
+    options = {"detector": detector, "batch_size": 2, "progress": False}
+    evaluation = evaluate_in_detail(MODEL, dataset, results_file=tmp_path / "predictions.json", **options)
     metrics = evaluation.metrics
-    evaluation.detections.save(tmp_path / "predictions.json")
     assert metrics["bbox"]["AP"] == pytest.approx(1)
     assert metrics["segm"]["AP75"] == pytest.approx(1) and metrics["segm"]["AP"] > 0.85
     assert set(metrics["segm"]["per_class"]) == {"round", "flat"}
@@ -130,8 +131,22 @@ def test_as_many_detections_as_the_model_keeps_unless_the_metrics_count_more():
     for own, kept in ((20, 100), (400, 400)):
         dataset, model = make_dataset(), SimpleNamespace(**vars(MODEL) | {"max_detections": own})
         detector = KnowingDetector(dataset)
-        metrics = evaluate(model, dataset, detector=detector, batch_size=2, progress=False)
+        metrics = evaluate(model, dataset, detector=detector, batch_size=4, progress=False)
+        assert {pictures for pictures, *_ in detector.calls} == {400 // kept}, "as much memory"
         assert {most for _, _, most in detector.calls} == {kept} and f"AR{kept}" in metrics["segm"]
+
+
+def test_detections_are_written_before_they_are_scored(tmp_path, monkeypatch):
+    """Scoring may take long, or more memory than there is."""
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_model, "score", killed)
+    dataset = make_dataset()
+    with pytest.raises(KeyboardInterrupt):
+        run(KnowingDetector(dataset), dataset, results_file=tmp_path / "predictions.json")
+    assert len(json.loads((tmp_path / "predictions.json").read_text())) == 4
 
 
 def test_refusals():

@@ -1,5 +1,7 @@
 """How many epochs fill the minutes."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from yoloseg.training import planning
@@ -22,6 +24,16 @@ def test_minutes_are_filled_with_epochs_and_their_evaluations(minutes, steps_per
     else:
         assert epochs == 1 and (planned + 2 * val_steps == 120 * minutes or planned == 1)
     assert steps(epochs + 1) > 120 * minutes
+
+
+def test_pairs_that_the_official_matching_looks_at():
+    """Ten detections each: of one class with four objects, and shared by three classes as the objects are."""
+
+    def record(*classes):
+        return SimpleNamespace(annotations=[SimpleNamespace(class_index=index) for index in classes])
+
+    dataset = SimpleNamespace(records=[record(1, 1, 1, 1), record(0, 0, 2, 5), record()])
+    assert planning.pairs(dataset, 10) == 10 * 4 + (5 * 2 + 2.5 + 2.5)
 
 
 def test_less_time_than_an_epoch_is_one_shorter_epoch():

@@ -302,10 +302,11 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
     """Eagerly, and few steps: what --minutes plans by."""
     monkeypatch.setattr(planning, "TIMED_STEPS", 1)
     step_eagerly(monkeypatch, planning)
-    config = TrainConfig(data=str(data), imgsz=(64,), minutes=5, workers=0)
+    config = TrainConfig(data=str(data), imgsz=(64,), minutes=5, workers=0, max_detections=120)
     dataset = load_datasets(data, ("train",))["train"]
     model, *_ = run_module.build_model(config, DEFAULT, dataset, Console(quiet=True))
     loader = run_module.build_loader(config, DEFAULT, 2, dataset)
+    assert model.max_detections == 120
     trainer = Trainer(model, DEFAULT)
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
     first, median = planning.seconds_per_step(trainer, DEFAULT, loader)
@@ -319,8 +320,12 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
     now, quiet = time.monotonic(), Console(quiet=True)
-    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, 4, now, quiet)
+    val = load_datasets(data, ("val",))["val"]
+    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, val, now, quiet)
     assert steps == len(loader) == 8 and 8 <= epochs * steps <= 5 * 60 / 2
+    full = replace(val, records=[replace(val.records[0], annotations=val.records[0].annotations[:1] * 10**6)])
+    planned = planning.duration(config, DEFAULT, trainer, loader, full, now, quiet)
+    assert planned[0] * planned[1] < epochs * steps / 2, "a million objects take COCO's matching minutes"
 
 
 def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path):

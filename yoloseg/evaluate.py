@@ -40,9 +40,9 @@ class Options:
     """Detections below this score are left out: by default 0.001, and for tracks the threshold stored in the
     weights. Of a results file AP takes all tracks, HOTA and IDF1 those of at least this score."""
     max_detections: int | None = None
-    """Most detections kept in a picture; default 100 (LVIS data: 300), or as many as the weights say where
-    that is more. COCO's own definition counts 100 of a class, and more where more are kept, as of a results
-    file with this flag; LVIS' counts 300."""
+    """Most detections kept in a picture; default 100, or as many as the weights say where that is more (LVIS
+    data: 300; tracks: what the weights say). COCO's own definition counts 100 of a class, and more where more
+    are kept, as of a results file with this flag; LVIS' counts 300."""
     batch: int = 8
     """Pictures the network is given at a time."""
     save_json: bool = False
@@ -193,11 +193,10 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
         score_threshold=conf,
         max_detections=most,
         batch_size=options.batch,
+        results_file=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
     )
 
     def write() -> None:
-        if options.save_json:
-            evaluation.detections.save(_metrics_file(options.out).with_name("predictions.json"))
         if options.out.suffix != ".json":
             write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
 

@@ -9,6 +9,7 @@ from functools import partial
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from yoloseg.errors import UsageError
 from yoloseg.evaluation.category_tables import (
     LIMITS,
     CategoryTable,
@@ -44,9 +45,12 @@ def coco_metrics(
     has a "bbox", all must, and a detection's area (for the size bands) is its box's, also for masks. If not,
     box and area come from the mask. Masks are scored if any detection has one, boxes unless the first
     detection's is empty; no detection at all scores both. A type that is not scored is -1 throughout. At most
-    100 detections of a category in a picture count, or `most`, after which AR100 is named then. Raises
-    DataError, naming the results by `source` and the ground truth by `truth_source`.
+    100 detections of a category in a picture count, or `most`, above 10, after which AR100 is named then.
+    Raises UsageError for another `most`, DataError, naming the results by `source` and the ground truth by
+    `truth_source`.
     """
+    if most <= LIMITS[-2]:
+        raise UsageError(f"most must be above {LIMITS[-2]}, for which AR{LIMITS[-2]} stands, got {most}")
     if isinstance(ground_truth, COCO):
         ground_truth = ground_truth.dataset
     check_ground_truth(ground_truth, truth_source)

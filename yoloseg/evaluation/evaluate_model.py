@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from yoloseg.evaluation.ground_truth import coco_ground_truth
 from yoloseg.evaluation.lvis_metrics import LIMIT, highest, lvis_score, verified
 from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
+from yoloseg.modeling.network import USUAL
 
 if TYPE_CHECKING:
     from yoloseg.modeling.detector import Detector
@@ -56,6 +58,7 @@ def evaluate_in_detail(
     max_detections: int | None = None,
     batch_size: int = 8,
     progress: bool = True,
+    results_file: Path | None = None,
     detector: Detector | None = None,
 ) -> Evaluation:
     """Runs `model` over every picture of `dataset` and measures boxes and masks at the pictures' own size.
@@ -65,6 +68,9 @@ def evaluate_in_detail(
     in a picture; if not given as `default_limit` says. The official
     metrics count at most 100 of a class (of a federated set 300 in all); where more are kept, so many of a
     class count, and AR100 is AR500, say.
+    batch_size: pictures the network is given at a time; proportionally fewer where more than 100 detections
+    are kept, whose suppression takes memory. results_file: where detections are written, as COCO results,
+    before they are scored.
     detector: used in place of one made for the network. Memory: a mask is kept as its compressed RLE.
 
     The metrics are {"bbox": M, "segm": M} as `coco_metrics`, or `lvis_metrics` for a federated set, and
@@ -79,6 +85,7 @@ def evaluate_in_detail(
         max_detections = default_limit(dataset, model)
     if batch_size < 1 or max_detections < 1 or not 0 <= score_threshold <= 1:
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
+    batch_size = max(1, batch_size * USUAL // max(max_detections, USUAL))
     finder = finder_of(model, batch_size, detector)
     class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
@@ -91,6 +98,8 @@ def evaluate_in_detail(
         instances = finder.find(pictures, score_threshold, max_detections)
         for record, one in zip(records, instances, strict=True):
             _add_picture(found, record, one, class_index)
+    if results_file is not None:
+        found.save(results_file)
 
     scorer, results = partial(score, most=max(max_detections, LIMITS[-1])), found.results
     if dataset.federated:

@@ -32,10 +32,11 @@ def postprocess(
     """
     slots = document["max_detections"]
     threshold = document["score_threshold"] if threshold is None else threshold
+    each = max(document["candidates"], slots)  # older files tell fewer
     found = []
     for level, stride, anchors in zip(LEVELS, STRIDES, document["anchors"], strict=True):
         values = {name[3:]: value for name, value in outputs.items() if name.startswith(level)}
-        best = _candidates(values, anchors, stride, document["candidates"], region, document)
+        best = _candidates(values, anchors, stride, each, region, document)
         if document["two_stage_nms"]:
             best = best[suppress(best[:, :4], document["nms_iou"])]
         found.append(best)

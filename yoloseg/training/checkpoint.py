@@ -19,8 +19,8 @@ STATE = "state.json"
 @dataclass(frozen=True)
 class Progress:
     """Where a training is. epoch: epochs done. best_ap: best mask AP so far, -1 before any evaluation; stale:
-    evaluations since it last rose. score_threshold: with the best mask F1 in the last evaluation, none before
-    any. weights: the file of the state; none before the first epoch was saved.
+    evaluations since it last rose. score_threshold: of the averaged network; none in a state that was only
+    started. weights: the file of the state; none before the first epoch was saved.
 
     random: state of the trainer's SeedGenerator, which Keras keeps out of weights files.
     """

@@ -63,6 +63,9 @@ class TrainConfig:
     """Factor on the learning rate of the layers that --weights loaded."""
     anchors: Path | None = None
     """Anchors that `yoloseg anchors` wrote; fitted to the training boxes if not given."""
+    max_detections: int | None = None
+    """Detections that the network keeps of a picture, 1,000 at most; if not given 100, or as many as the
+    fullest training picture has objects. Many take memory, and time in every evaluation."""
     seed: int = 0
     """Of weights, order of pictures and augmentation."""
     out: Path | None = None
@@ -92,6 +95,8 @@ class TrainConfig:
             raise UsageError("--freeze-epochs needs --freeze backbone")
         if not 0 < self.repeat_threshold <= 1:
             raise UsageError(f"--repeat-threshold must lie in 0..1, got {self.repeat_threshold}")
+        if self.max_detections is not None and not 0 < self.max_detections <= 1000:
+            raise UsageError(f"--max-detections must lie in 1..1000, got {self.max_detections}")
         if self.seed < 0 or self.workers < 0:
             raise UsageError(f"--seed and --workers must not be negative, got {self.seed} and {self.workers}")
         if self.seed >= 2**32:

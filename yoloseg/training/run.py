@@ -120,7 +120,7 @@ def _train(
     trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
     trainer.rate_factors.update(slower)
     if progress is None:
-        epochs, steps = duration(config, recipe, trainer, loader, len(datasets["val"]), started, console)
+        epochs, steps = duration(config, recipe, trainer, loader, datasets["val"], started, console)
         progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
     total = progress.epochs * progress.steps_per_epoch
     if config.accumulate > total:
@@ -198,7 +198,8 @@ def build_model(
     Anchors are those of --anchors, else of a .keras file, else fitted. made: the config.yaml of a run that is
     resumed; everything is as it was there, and its weights are not read: the state has them.
     """
-    settings = {"imgsz": config.input_size, "nms_iou": recipe.nms_iou, "max_detections": room_for(dataset)}
+    most = config.max_detections or room_for(dataset)
+    settings = {"imgsz": config.input_size, "nms_iou": recipe.nms_iou, "max_detections": most}
     if made is not None:
         anchors = tuple(tuple(map(tuple, level)) for level in made["anchors"])
         settings["classes_per_anchor"] = made["classes per anchor"]
