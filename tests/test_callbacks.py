@@ -62,6 +62,31 @@ def test_where_float16_has_skipped_every_step_the_average_is_the_weights_themsel
         assert np.array_equal(raw[0], before) and np.array_equal(trainer.trainable_variables[0], before)
 
 
+def test_the_state_is_saved_sooner_after_a_new_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "save_model", lambda *_: (tmp_path / "best.keras").touch())
+    monkeypatch.setattr(callbacks.checkpoint, "save_state", lambda _, trainer, state: saved.append(state))
+    saved, trainer, start = [], one_weight(), Progress(0, 9, 1, 0.0, -1.0)
+    trainer.optimizer.apply([keras.ops.ones(2)])
+    found = iter([0.1, 0.3, 0.2, 0.4])
+    kinds = {"AP": 0.0, "AP50": 0.0}
+
+    def measure(_):
+        return {"bbox": kinds, "segm": kinds | {"AP": next(found)}, "best_f1_threshold": 0.5}
+
+    watch, save = Watch(copy_of(trainer), measure, tmp_path, start, 2), None
+    save = SaveState(watch, tmp_path, start)
+    for callback in (watch, save):
+        callback.set_model(trainer)
+    save.next_save = np.inf
+    trainer.optimizer.learning_rate = 0.1
+    for epoch in range(8):  # evaluated after every second
+        logs = {}
+        watch.on_epoch_end(epoch, logs)
+        save.on_epoch_end(epoch, logs)
+        save.next_save = np.inf
+    assert [(state.epoch, state.best_ap) for state in saved] == [(2, 0.1), (4, 0.3), (8, 0.4)]
+
+
 def test_the_threshold_of_the_last_evaluation_outlives_a_kill(tmp_path, monkeypatch):
     monkeypatch.setattr(callbacks, "save_model", lambda *_: None)
     monkeypatch.setattr(

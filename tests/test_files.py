@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from yoloseg.errors import UsageError
 from yoloseg.files import write_json, write_text
+from yoloseg.training.checkpoint import Progress, read_progress, save_state
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.run import train
 
 # A limit on the size of a file stands for a full disk: writing fails half-way, in the system's call.
 FULL_DISK = """
-import resource, sys
+import resource, sys, tempfile
 from pathlib import Path
 import keras, numpy as np
 from yoloseg.errors import UsageError
@@ -38,6 +41,19 @@ for write in (
         write()
     except UsageError as error:
         print(error)
+small = keras.Sequential([keras.Input((2,))] + [keras.layers.Dense(2) for _ in range(40)])
+small.seed = trainer.seed
+with tempfile.TemporaryDirectory() as whole:
+    save_state(Path(whole), small, Progress(2, 5, 1, 0.0, -1.0))
+    size = (Path(whole) / "state-00002.weights.h5").stat().st_size
+for share in (0.2, 0.5, 0.8, 0.95, 0.999):  # what is written when the file is closed has other errors
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), 500_000))
+    try:
+        save_state(folder, small, Progress(2, 5, 1, 0.0, -1.0))
+    except UsageError as error:
+        assert "file too large" in str(error).lower(), error
+    else:
+        raise AssertionError(share)
 assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 assert read_progress(folder).epoch == 1
 load_state(folder, trainer, read_progress(folder))
@@ -53,6 +69,32 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert len(lines) == 3 and lines[2] == "all there", done.stdout
     for line, name in zip(lines, ("state-00002.weights.h5", "best.keras"), strict=False):
         assert line == f"cannot write {tmp_path / name}: File too large"
+
+
+def test_what_h5py_says_when_the_disk_is_full_as_a_file_is_closed(tmp_path):
+    """The text of its issue 1120: no OSError."""
+    text = "Can't decrement id ref count (errno = 28, error message = 'No space left on device')"
+
+    def save_weights(path):
+        raise RuntimeError(text)
+
+    trainer = SimpleNamespace(save_weights=save_weights)
+    with pytest.raises(UsageError, match="cannot write .*state-00001.weights.h5: No space left on device"):
+        save_state(tmp_path, trainer, Progress(1, 5, 1, 0.0, -1.0))
+    text = "something else"
+    with pytest.raises(RuntimeError, match="something else"):
+        save_state(tmp_path, trainer, Progress(1, 5, 1, 0.0, -1.0))
+
+
+def test_a_state_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "state.json").write_text("{}")
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(UsageError, match="state.json: cannot be read: Permission denied"):
+        read_progress(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_else(tmp_path):

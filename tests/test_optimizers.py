@@ -112,6 +112,16 @@ def test_the_average_is_taken_after_every_batch_also_where_several_make_one_upda
     np.testing.assert_allclose(keras.ops.convert_to_numpy(average), 0.8 * was + 0.2 * before, atol=1e-6)
 
 
+def test_a_constant_rate_is_warmed_up_too():
+    rate = build_optimizer(replace(DEFAULT, cosine=False), small_trainer(), 1000).learning_rate
+    schedule = build_optimizer(replace(DEFAULT, cosine=False), small_trainer(), 1000)._learning_rate
+    found = [float(keras.ops.convert_to_numpy(schedule(step))) for step in (0, 49, 99, 100, 550, 999)]
+    peak = DEFAULT.learning_rate
+    assert float(keras.ops.convert_to_numpy(rate)) == pytest.approx(peak / DEFAULT.warmup_steps)
+    np.testing.assert_allclose(found, [peak / 100, peak / 2, peak, peak, peak, peak], rtol=1e-5)
+    assert not callable(build_optimizer(PAPER, small_trainer(), 1000)._learning_rate), "it has no warm-up"
+
+
 def test_warmup_takes_a_fifth_of_a_short_run_at_most():
     optimizer = build_optimizer(DEFAULT, small_trainer(), 50)
     assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == pytest.approx(

@@ -66,6 +66,7 @@ def test_every_number_has_a_range():
         ("cosine: 1", "`cosine` must be true or false, not 1"),
         ("name: 3", "`name` must be a text"),
         ("optimizer: sgd", "one of sgdw, adamw, muon, not 'sgd'"),
+        ("optimizer: adamw\nlearning_rate: 3e-3", "another `optimizer` needs another `weight_decay` too"),
         ("gains: [1, 2, 3]", "`gains` must be a list of 4"),
         ("gains: [1, 2, 3, x]", "`gains` must be a number"),
         ("multi_scale: []", "a list, not empty"),

@@ -217,6 +217,10 @@ def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys)
     assert "holds a run already" in capsys.readouterr().err
     assert train_two_sizes(again, mixing=0.5, rois=5) == 2
     assert "had another rois, mixing" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.backend, "backend", lambda: "other")
+        assert train_two_sizes(again) == 2
+    assert "was started on tensorflow, this is other" in capsys.readouterr().err
     state = next(broken.glob("state-*.weights.h5"))
     whole = state.read_bytes()
     state.write_bytes(whole[: len(whole) // 2])
@@ -321,10 +325,10 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
     now, quiet = time.monotonic(), Console(quiet=True)
     val = load_datasets(data, ("val",))["val"]
-    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, val, now, quiet)
+    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, val, 0, now, quiet)
     assert steps == len(loader) == 8 and 8 <= epochs * steps <= 5 * 60 / 2
     full = replace(val, records=[replace(val.records[0], annotations=val.records[0].annotations[:1] * 10**6)])
-    planned = planning.duration(config, DEFAULT, trainer, loader, full, now, quiet)
+    planned = planning.duration(config, DEFAULT, trainer, loader, full, 0, now, quiet)
     assert planned[0] * planned[1] < epochs * steps / 2, "a million objects take COCO's matching minutes"
 
 

@@ -100,6 +100,7 @@ class Watch(keras.callbacks.Callback):
         self.best_ap, self.stale = progress.best_ap, progress.stale
         self.started = time.monotonic() - progress.seconds
         self.raw: list[np.ndarray] | None = None
+        self.improved = False  # in the last epoch
 
     def on_train_end(self, logs=None):
         """Keras' fit ends by putting the EMA in place of the weights; the next stage goes on from these."""
@@ -116,6 +117,7 @@ class Watch(keras.callbacks.Callback):
         self.raw = average_weights(trainer, self.averaged)
         if not all(np.isfinite(values).all() for values in self.raw):
             raise no_number("a weight is no number after the last batch of the epoch")
+        self.improved = False
         scores = dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), math.nan)
         if done % self.every == 0 or done == self.epochs:
             metrics = self.evaluate(self.averaged)
@@ -127,7 +129,7 @@ class Watch(keras.callbacks.Callback):
             if self.patience is not None and self.stale >= self.patience:
                 self.model.stop_training = True
             if scores["mask_AP"] >= self.best_ap or not (self.folder / "best.keras").exists():
-                self.best_ap = scores["mask_AP"]
+                self.best_ap, self.improved = scores["mask_AP"], True
                 save_model(self.averaged, self.folder / "best.keras")
                 write_json(self.folder / "metrics.json", {"epoch": done, **metrics})
         logs.update(scores)
@@ -136,8 +138,9 @@ class Watch(keras.callbacks.Callback):
 
 class SaveState(keras.callbacks.Callback):
     """At an epoch's end `last.keras` and the state to resume from, after everything else: no state knows of
-    an epoch whose row or best.keras is missing. Where epochs are short, not at every one: saving takes a
-    twentieth of the time at most.
+    an epoch whose row or best.keras is missing. Where epochs are short, not at every one, so that saving
+    takes a twentieth of the time, but after every new best.keras: where a run cannot be repeated to the last
+    digit, one that is resumed from before it may not come to it again.
     """
 
     def __init__(self, watch: Watch, folder: Path, progress: checkpoint.Progress):
@@ -147,7 +150,8 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         now, done, watch = time.monotonic(), epoch + 1, self.watch
-        if now < self.next_save and done < self.progress.epochs and not self.model.stop_training:
+        last = done == self.progress.epochs or self.model.stop_training
+        if now < self.next_save and not last and not watch.improved:
             return
         save_model(watch.averaged, self.folder / "last.keras")
         state = dataclasses.replace(

@@ -58,7 +58,12 @@ def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     """
     name = f"state-{progress.epoch:05d}.weights.h5"
     with atomic_write(folder / name) as aside:
-        trainer.save_weights(aside)
+        try:
+            trainer.save_weights(aside)
+        except RuntimeError as error:  # h5py's, where the disk is full only when the file is closed
+            if "error message" not in str(error):
+                raise
+            raise OSError(str(error)) from error
     random = keras.ops.convert_to_numpy(trainer.seed.state).tolist()
     write_json(folder / STATE, asdict(progress) | {"weights": name, "random": random})
     for old in folder.glob("state-*.weights.h5"):
@@ -77,6 +82,8 @@ def read_progress(folder: Path) -> Progress:
         )
     try:
         return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: is not the state of a training: {error}") from error
 

@@ -81,15 +81,15 @@ def build_optimizer(
     accumulate: batches whose mean gradient makes one update; rate and warm-up go by batches. start: batches
     of the run that another optimizer did before. rate_factors: on the rate of some variables, by path.
 
-    "sgdw" is tensorflow-addons' SGDW: momentum 0.9, decay subtracted as wd x w, each gradient clipped by its
-    own norm.
+    "sgdw" is SGDW (arXiv 1711.05101, algorithm 1; tensorflow-addons' where the rate is constant): momentum
+    0.9, decay subtracted as wd x w and, where the rate falls or rises, as that share of it; each gradient
+    clipped by its own norm.
     "adamw" and "muon" (`yoloseg.training.muon`) decay only kernels and clip the global norm. The balancing
     weights never decay.
     """
-    rate = recipe.learning_rate
-    if recipe.cosine:
-        warmup = min(recipe.warmup_steps, max(steps // 5, 1))
-        rate = WarmupCosine(rate, warmup, steps, recipe.final_rate, start)
+    rate, warmup = recipe.learning_rate, min(recipe.warmup_steps, max(steps // 5, 1))
+    if recipe.cosine or warmup:
+        rate = WarmupCosine(rate, warmup, steps, recipe.final_rate if recipe.cosine else 1.0, start)
     # Keras averages after every batch, also where several make one update.
     ema = {"use_ema": True, "ema_momentum": min(0.9998, max(0.8, 1.0 - 20.0 / max(steps, 1)))}
     if accumulate > 1:

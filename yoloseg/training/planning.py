@@ -16,7 +16,7 @@ from yoloseg.modeling.network import USUAL
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import Recipe
-from yoloseg.training.stages import relative_cost, stages
+from yoloseg.training.stages import frozen_first, relative_cost, stages
 from yoloseg.training.trainer import Trainer
 
 # Share of the time that is not planned: steps with threads reading beside take longer than those that were
@@ -35,10 +35,14 @@ def duration(
     trainer: Trainer,
     loader: Loader,
     val: Dataset,
+    frozen: float,
     started: float,
     console: Console,
 ) -> tuple[int, int]:
-    """(epochs, steps an epoch), as asked for or as many as fill --minutes since `started` (monotonic)."""
+    """(epochs, steps an epoch), as asked for or as many as fill --minutes since `started` (monotonic).
+
+    frozen: first epochs in which the backbone is; what is not frozen then is another graph.
+    """
     epochs, minutes = config.duration
     if minutes is None:
         return epochs, len(loader)
@@ -50,10 +54,12 @@ def duration(
     left = (1 - RESERVE) * minutes - (time.monotonic() - started) / 60
     typical = stages(recipe, max(100, recipe.short), loader.imgsz, config.seed)
     cost = relative_cost(typical, loader.imgsz)
-    staged = left - len({stage.imgsz for stage in typical}) * tracing / 60
+    traced = {(part.imgsz, part.frozen) for part in frozen_first(typical, min(frozen, typical[-1].last))}
+    staged = left - len(traced) * tracing / 60
     epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
     if epochs < recipe.short:
-        epochs, steps = plan(left - tracing / 60, seconds, len(loader), val_steps)
+        traces = 2 if 0 < frozen < math.inf else 1
+        epochs, steps = plan(left - traces * tracing / 60, seconds, len(loader), val_steps)
         epochs = min(epochs, recipe.short - 1)
     console.print(f"{seconds:.3f} s a step: {epochs} epochs of {steps} steps fill {minutes:g} minutes")
     return epochs, steps

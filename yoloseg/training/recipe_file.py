@@ -75,6 +75,9 @@ def find_recipe(name: str) -> Recipe:
     if like not in RECIPES:
         raise UsageError(f"{path}: `like` must be {' or '.join(RECIPES)}, not {shown(like)}")
     recipe = changed(RECIPES[like], {"name": path.stem} | content, str(path))
+    for name in ("learning_rate", "weight_decay"):
+        if recipe.optimizer != RECIPES[like].optimizer and name not in content:
+            raise UsageError(f"{path}: another `optimizer` needs another `{name}` too")
     if recipe.background > recipe.foreground:
         raise UsageError(
             f"{path}: `background` {recipe.background} is above `foreground` {recipe.foreground}"

@@ -29,7 +29,8 @@ class Recipe:
         A gain stays in force where a factor on the loss itself would be learned away.
     rois: ROIs a picture that train the mask subnet; at most half are matched proposals, the rest jittered
         boxes.
-    optimizer: "sgdw", decay subtracted as wd x w whatever the rate; "adamw"; or "muon".
+    optimizer: "sgdw", decay subtracted as wd x w at the peak of the rate and in proportion below it;
+        "adamw" or "muon", as wd x rate x w.
     learning_rate is the peak, after `warmup_steps`; `cosine` brings it down to `final_rate` x peak.
     augmentation: what is done to pictures; mosaic and pasting only in the first `mixing` of the epochs.
     stages: (share of the epochs at which a stage ends, factor on the sides of the input in it); the last one

@@ -120,7 +120,7 @@ def _train(
     trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
     trainer.rate_factors.update(slower)
     if progress is None:
-        epochs, steps = duration(config, recipe, trainer, loader, datasets["val"], started, console)
+        epochs, steps = duration(config, recipe, trainer, loader, datasets["val"], frozen, started, console)
         progress = checkpoint.Progress(0, epochs, steps, 0.0, -1.0)
     total = progress.epochs * progress.steps_per_epoch
     if config.accumulate > total:
@@ -160,6 +160,9 @@ def run_folder(config: TrainConfig) -> Path:
         folder = next(Path("runs") / name for name in names if not (Path("runs") / name).exists())
     else:
         folder = config.out
+    write_text(folder / ".writable", "")
+    (folder / ".writable").unlink()
+    if config.out is not None:
         marks = [folder / name for name in ("best.keras", "last.keras", checkpoint.STATE)]
         if not config.resume and any(path.exists() for path in marks):
             if not checkpoint.only_started(folder):
@@ -168,8 +171,6 @@ def run_folder(config: TrainConfig) -> Path:
                 )
             for path in marks:
                 path.unlink(missing_ok=True)
-    write_text(folder / ".writable", "")
-    (folder / ".writable").unlink()
     remove_asides(folder)
     return folder
 

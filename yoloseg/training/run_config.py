@@ -75,13 +75,14 @@ def plain(recipe: Recipe) -> dict:
 
 
 def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
-    """config.yaml of the run that --resume goes on with. Raises UsageError when it comes with other flags, or
-    another recipe, than the run was started with, or the file was written by another version or damaged."""
+    """config.yaml of the run that --resume goes on with. Raises UsageError when it comes with other flags,
+    another recipe or another backend than the run was started with, or the file was written by another
+    version or damaged."""
     path = folder / NAME
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         flags, was = dict(document["flags"]), dict(document["recipe"])
-        version = document["versions"]["yoloseg"]
+        version, backend = document["versions"]["yoloseg"], document["versions"].get("backend")
         missing = [key for key in MADE if key not in document]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not the config of a training, so it cannot be resumed: {error}") from error
@@ -97,6 +98,11 @@ def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
     if other:
         given = ", ".join(f"--{name.replace('_', '-')} {flags.get(name)}" for name in other)
         raise UsageError(f"{folder} was started with {given}; resume it with the same flags")
+    if backend != keras.backend.backend():
+        raise UsageError(
+            f"{folder} was started on {backend}, this is {keras.backend.backend()}; resume it with "
+            f"KERAS_BACKEND={backend}"
+        )
     changed = [name for name, value in plain(recipe).items() if was.get(name) != value]
     if changed:
         raise UsageError(
