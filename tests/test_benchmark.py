@@ -46,7 +46,6 @@ def test_training_command():
     "flags",
     [
         ("--masks", "0"),
-        ("--masks", "101"),
         ("--repeats", "0"),
         ("--threads", "0"),
         ("--precision", "mixed_bfloat16"),
@@ -71,7 +70,7 @@ def test_untrained_scores_differ_at_every_level():
     times = prediction.time_prediction(model, picture, 20, 1)
     assert times.masks == 20 and times.picture == (480, 640)
     assert all(len(seconds) == 1 for seconds in times.parts.values())
-    with pytest.raises(UsageError, match="fewer --masks"):
+    with pytest.raises(UsageError, match="--masks must be at most 100"):
         prediction.time_prediction(model, picture, 101, 1)
 
 

@@ -3,10 +3,11 @@
     python train/killed.py --kills 10 --out runs/killed
 
 Both are `yoloseg train` on the shapes with the same seed, each in processes of their own. The killed one goes
-on with --resume, or starts anew where it was killed before it made its network. Up to rounding the two are
-the same run.
+on with --resume, or starts anew where it was killed before it made its network. The two are the same run:
+every figure of results.csv but the seconds must be equal, to the last digit.
 """
 
+import csv
 import json
 import os
 import random
@@ -54,8 +55,14 @@ def scores(folder: Path) -> dict[str, float]:
     return {kind: round(metrics[kind]["AP"], 4) for kind in ("bbox", "segm")}
 
 
+def figures(folder: Path) -> list[dict[str, str]]:
+    """The rows of results.csv, without the seconds."""
+    with open(folder / "results.csv", newline="", encoding="utf-8") as file:
+        return [{key: row[key] for key in row if key != "seconds"} for row in csv.DictReader(file)]
+
+
 def main(options: Options) -> None:
-    """Prints both scores."""
+    """Prints both scores, and whether the two runs are the same. Raises SystemExit where they are not."""
     moments = random.Random(options.seed)
     start(options.out / "unbroken", options.epochs).wait()
     folder, killed = options.out / "killed", 0
@@ -73,6 +80,11 @@ def main(options: Options) -> None:
             print(f"killed after {time.monotonic() - begun:.0f} s", flush=True)
     print(f"unbroken {scores(options.out / 'unbroken')}")
     print(f"killed {killed} times {scores(folder)}")
+    one, other = figures(options.out / "unbroken"), figures(folder)
+    names = [name for name in one[0] if [row[name] for row in one] != [row.get(name) for row in other]]
+    if names:
+        raise SystemExit(f"these columns of results.csv differ: {', '.join(names)}")
+    print(f"results.csv: {len(one)} epochs, {len(one[0])} columns, all equal to the last digit")
 
 
 if __name__ == "__main__":

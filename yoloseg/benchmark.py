@@ -30,8 +30,9 @@ class Options:
     """The picture; a rendered one of 640 x 480 if not given."""
     threads: int | None = None
     """Threads that compute: 1 for prediction, all cores for training if not given."""
-    masks: int = 20
-    """Detections that get a mask: the best so many, whatever their scores."""
+    masks: int | None = None
+    """Detections that get a mask: of one .keras file the best so many, whatever their scores, 20 if not
+    given; in a table as many as every file keeps, and 100 at most if not given."""
     repeats: int = 30
     """Times each part is run, or steps of training."""
     train: bool = False
@@ -64,8 +65,6 @@ def benchmark(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")
-    if options.masks > 100:
-        raise UsageError(f"--masks must be at most 100, as many as are kept, got {options.masks}")
     for path in options.weights:
         if not path.exists():
             raise UsageError(f"--weights {path}: there is no such file")
@@ -113,7 +112,7 @@ def benchmark(options: Options) -> None:
         model = untrained_network(options.size, imgsz or (416, 416), picture)
     else:
         model = resized_input(load_model(options.weights[0]), imgsz)
-    print_prediction(time_prediction(model, picture, options.masks, options.repeats), threads)
+    print_prediction(time_prediction(model, picture, options.masks or 20, options.repeats), threads)
 
 
 def _compare(options: Options) -> None:
@@ -124,12 +123,12 @@ def _compare(options: Options) -> None:
     from yoloseg.inference.exported import load_exported
     from yoloseg.inference.file_benchmark import save_report, table, time_file
 
-    if options.imgsz or options.threads is not None or options.masks != Options.masks:
-        raise UsageError("--imgsz, --threads and --masks are for one .keras file without --data or --out")
+    if options.imgsz or options.threads is not None:
+        raise UsageError("--imgsz and --threads are for one .keras file without --data or --out")
     files = [file for file in map(load_exported, options.weights) if file is not None]
     # every file is timed and scored on the same detections
     conf = max([0.001, *(file.score_threshold for file in files)])
-    slots = min([100, *(file.max_detections for file in files)])
+    slots = min([options.masks or 100, *(file.max_detections for file in files)])
     flags = ["--data", options.data, "--split", options.split] if options.data else []
     picture = rendered_picture() if options.source is None else read_image(options.source)
     times = []

@@ -20,7 +20,6 @@ from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import YoloSeg
 
 WARM_UP = 3
-MAX_DETECTIONS = 100
 
 
 @dataclass
@@ -38,12 +37,12 @@ class PredictionTimes:
 class Suppression(keras.Model):
     """Decoding and suppression alone: dense outputs -> proposals."""
 
-    def __init__(self, model: YoloSeg):
+    def __init__(self, model: YoloSeg, most: int):
         super().__init__()
-        self.model = model
+        self.model, self.most = model, most
 
     def call(self, outputs, training=False):
-        return self.model.propose(outputs, MAX_DETECTIONS)
+        return self.model.propose(outputs, self.most)
 
 
 def time_prediction(model: YoloSeg, picture: np.ndarray, masks: int, repeats: int) -> PredictionTimes:
@@ -52,19 +51,23 @@ def time_prediction(model: YoloSeg, picture: np.ndarray, masks: int, repeats: in
     The dense network and suppression are timed apart, though prediction runs them as one graph.
     Raises UsageError when the network finds fewer boxes than `masks` in the picture.
     """
-    predictor = Predictor(model, score_threshold=0.0, max_detections=MAX_DETECTIONS)
+    most = model.max_detections
+    if masks > most:
+        raise UsageError(f"--masks must be at most {most}, as many as this network keeps, got {masks}")
+    predictor = Predictor(model, score_threshold=0.0, max_detections=most)
     everything = predictor.predict_image(picture)
     if len(everything) < masks:
         raise UsageError(f"the network sees {len(everything)} boxes in this picture; ask for fewer --masks")
     predictor.score_threshold = float(everything.scores[masks - 1])
     jit = keras.backend.backend() == "jax"
-    dense, suppression = keras.Sequential([keras.Input((*model.imgsz, 3)), model.network]), Suppression(model)
+    dense = keras.Sequential([keras.Input((*model.imgsz, 3)), model.network])
+    suppression = Suppression(model, most)
     dense.compile(jit_compile=jit)
     suppression.compile(jit_compile=jit)
     images = letterbox(picture, model.imgsz)[None]
     outputs = dense.predict_on_batch(images)
     detector = Detector(model)
-    found = detector.propose(images, MAX_DETECTIONS)
+    found = detector.propose(images, most)
     result = predictor.predict_image(picture)
 
     def paste() -> None:
