@@ -2,6 +2,7 @@
 known."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.errors import DataError, UsageError
 from yoloseg.inference import keras_finder as finder_module
 from yoloseg.inference.predictor import Predictor
+from yoloseg.inference.sources import Frame, Source, open_source
 
 IMGSZ = (96, 128)
 CLASSES = ("bear", "otter", "tiger")
@@ -254,3 +256,76 @@ def test_command_refuses_with_one_line(tmp_path, capsys, source, out, extra, mes
     assert predict.main([*arguments, *extra]) == 2
     assert message in capsys.readouterr().err
     assert sorted(Path(tmp_path / "in").iterdir()) == [tmp_path / "in/a.png"]
+
+
+def test_drawings_are_named_as_the_sources_are_called(tmp_path):
+    """A link has the name that people see, what it leads to may be called by its digest."""
+    write_picture(tmp_path / "blobs/3f5a.png")
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.png", "dog.png"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "blobs/3f5a.png")
+    targets = predict._targets(open_source(tmp_path / "photos"), tmp_path / "out")
+    assert list(targets.values()) == [tmp_path / "out/cat.png", tmp_path / "out/dog.png"]
+    with pytest.raises(UsageError, match="would overwrite the source"):
+        predict._targets(open_source(tmp_path / "photos"), tmp_path / "photos")
+
+
+def test_files_that_lie_beside_a_source_are_not_overwritten(tmp_path):
+    for name in ("clip.mov", "clip.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    source = Source("video", [str(tmp_path / "clip.mov")], [str(tmp_path / "clip.mov")])
+    with pytest.raises(UsageError, match=r"would overwrite .*clip\.mp4"):
+        predict._targets(source, tmp_path)
+    assert list(predict._targets(source, tmp_path / "out").values()) == [tmp_path / "out/clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://user:secret@host/live", "rtsp_host_live.mp4"),
+        ("https://host/clip.mp4?Signature=" + "x" * 400, "https_host_clip.mp4.mp4"),
+        ("https://host/" + "y" * 400, "https_host_" + "y" * 89 + ".mp4"),
+    ],
+)
+def test_recordings_of_streams_have_short_names_without_secrets(address, name):
+    source = Source("camera", [address], [address])
+    assert predict._targets(source, Path("out")) == {address: Path("out") / name}
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_a_camera_is_recorded_at_the_pace_of_its_clock(tmp_path, capsys, monkeypatch):
+    """It gives more than the network can look at: the newest is taken, and the file lasts as long."""
+
+    class Camera(Source):
+        def __iter__(self):
+            for number in range(60):
+                time.sleep(0.005)
+                yield Frame("camera0", np.full((48, 64, 3), number, np.uint8), number, number / 30)
+
+    detect = FakeDetector.detect
+
+    def slow(self, *arguments):
+        time.sleep(0.04)
+        return detect(self, *arguments)
+
+    monkeypatch.setattr(FakeDetector, "detect", slow)
+    camera = Camera("camera", ["camera0"], [0], fps={"camera0": 30.0})
+    monkeypatch.setattr("yoloseg.inference.sources.open_source", lambda source: camera)
+    assert predict.main(["--weights", "w.keras", "--source", "0", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    capture = cv2.VideoCapture(str(tmp_path / "camera0.mp4"))
+    seconds = capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS)
+    assert 1.4 < seconds < 2.1 and len(FakeDetector.seen) < 40
+    assert f"{60 - len(FakeDetector.seen)} frames of the camera came too fast" in told.err
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_feature_maps_of_pictures_that_cannot_be_read(tmp_path, capsys, monkeypatch):
+    for name in ("x.jpg", "y.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr("yoloseg.modeling.network.load_model", lambda path: None)
+    monkeypatch.setattr("yoloseg.inference.features.FeatureMaps", lambda model: None)
+    arguments = ["--weights", "w.keras", "--source", str(tmp_path), "--out", str(tmp_path / "o")]
+    assert predict.main([*arguments, "--features"]) == 2
+    told = capsys.readouterr().err
+    assert "skipped, 2 unreadable" in told and "nothing could be read" in told

@@ -1,10 +1,13 @@
 """Every kind of source gives its frames in order; every bad one says what is wrong with it."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from yoloseg.errors import DataError, UsageError
+from yoloseg.inference import sources
 from yoloseg.inference.sources import open_source
 
 RED = (200, 30, 30)
@@ -213,3 +216,43 @@ def test_camera_that_is_not_there(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", lambda device: FakeCapture([], opened=False))
     with pytest.raises(DataError, match="camera7: cannot be opened; is a camera connected"):
         open_source(7)
+
+
+def test_a_video_that_cannot_be_decoded_is_skipped_among_others(tmp_path, monkeypatch):
+    """OpenCV opens it, and gives no frame of it."""
+    paths = [write_video(tmp_path / name, frames=3) for name in ("a.avi", "b.avi", "c.avi")]
+    made = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda device: FakeCapture([], 9) if "b.avi" in device else made(device)
+    )
+    source = open_source(paths)
+    assert [Path(frame.name).name for frame in source] == ["a.avi"] * 3 + ["c.avi"] * 3
+    assert source.skipped == [f"{paths[1]}: not one frame could be read; is its codec known to OpenCV?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "told"), [("a.mkv", 98, 0), ("a.mkv", 90, 10), ("a.mp4", 98, 2), ("a.mkv", 100, 0)]
+)
+def test_a_count_that_is_made_of_the_duration_may_be_wrong(tmp_path, monkeypatch, name, read, told):
+    (tmp_path / name).write_bytes(b"")
+    picture = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda device: FakeCapture([picture] * read, announced=100))
+    source = open_source(tmp_path / name)
+    assert len(list(source)) == read
+    expected = [f"{tmp_path / name}: {told} of 100 frames could not be read"]
+    assert source.skipped == (expected if told else [])
+
+
+def test_a_camera_that_fails_once_goes_on(monkeypatch):
+    picture = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda device: FakeCapture([picture, None, picture], announced=-1)
+    )
+    monkeypatch.setattr(sources, "CAMERA_PAUSE", 0.0)
+    assert [frame.index for frame in open_source(0)] == [0, 2]
+
+
+def test_a_device_of_linux_is_a_camera(monkeypatch):
+    devices = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda device: devices.append(device) or FakeCapture([]))
+    assert open_source("/dev/video3").names == ["camera3"] and devices == [3]

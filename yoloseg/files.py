@@ -33,7 +33,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             aside.unlink()
         raise UsageError(f"cannot write {path}: {_reason(error)}") from error
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # its name may be too long for a file
+            aside.unlink()
         raise
 
 

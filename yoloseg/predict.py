@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,13 +20,16 @@ import tyro
 from yoloseg.cli import run_command
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from yoloseg.inference.predictor import Predictor
     from yoloseg.inference.results import Result
-    from yoloseg.inference.sources import Source
+    from yoloseg.inference.sources import Frame, Source
 
 WRITTEN_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 PROGRESS_FRAMES = 100
 LISTED = 20
+LONGEST_NAME = 100  # characters of a stream's address that name its recording
 
 
 @dataclass
@@ -66,8 +69,9 @@ def predict(options: Options) -> None:
     from yoloseg.files import write_json
     from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
-    from yoloseg.inference.sources import FPS_UNKNOWN, open_source
+    from yoloseg.inference.sources import open_source
     from yoloseg.inference.video import video_writer
+    from yoloseg.tracking.timed_video import TimedVideo
 
     source = open_source(options.source)
     targets = _targets(source, options.out)
@@ -94,24 +98,28 @@ def predict(options: Options) -> None:
         if options.save_labels:
             labels.add(result)
 
-    results = _timed_results(source, predictor, seconds)
-    for video, group in groupby(results, key=lambda result: None if result.frame is None else result.path):
-        if video is None:
-            for result in group:
-                result.save(targets[result.path])
-                print(f"{result.path}: {_counts(result.class_names)}")
-                finish(result)
-            continue
-        with video_writer(targets[video], source.fps.get(video, FPS_UNKNOWN)) as write:
-            for result in group:
-                write(result.draw())
-                if result.frame % PROGRESS_FRAMES == 0:
-                    print(f"{video} frame {result.frame}: {_counts(result.class_names)}")
-                finish(result)
-    if source.skipped:
-        print(f"skipped, {len(source.skipped)} unreadable:", file=sys.stderr)
-        for line in source.skipped[:LISTED] + ["..."] * (len(source.skipped) > LISTED):
-            print(f"  {line}", file=sys.stderr)
+    def draw(results: Iterable[tuple[Result, float]], write: Callable[[np.ndarray, float], None]) -> None:
+        for result, stamp in results:
+            write(result.draw(), stamp)
+            if result.frame % PROGRESS_FRAMES == 0:
+                print(f"{result.path} frame {result.frame}: {_counts(result.class_names)}")
+            finish(result)
+
+    if source.kind == "camera":
+        with TimedVideo(targets[source.names[0]], source.fps.get(source.names[0])) as video:
+            draw(_recorded(source, predictor, seconds), video.write)
+    else:
+        results = _timed_results(source, predictor, seconds)
+        for name, group in groupby(results, key=lambda r: None if r[0].frame is None else r[0].path):
+            if name is None:
+                for result, _ in group:
+                    result.save(targets[result.path])
+                    print(f"{result.path}: {_counts(result.class_names)}")
+                    finish(result)
+                continue
+            with video_writer(targets[name], source.fps.get(name)) as write:
+                draw(group, lambda picture, _, write=write: write(picture))
+    _report(source)
     if not seconds:
         raise DataError(f"{options.source}: nothing could be read from it")
     if options.save_json:
@@ -120,6 +128,16 @@ def predict(options: Options) -> None:
         print(f"labels: {labels.write(options.save_labels, options.out / 'labels')}")
     print(f"{len(seconds)} pictures, {found.total()} instances: {_counts(found)}")
     print(f"{_speed(seconds)}; written to {options.out}")
+
+
+def _report(source: Source) -> None:
+    """What of the source was left out."""
+    if source.dropped:
+        print(f"{source.dropped} frames of the camera came too fast and were left out", file=sys.stderr)
+    if source.skipped:
+        print(f"skipped, {len(source.skipped)} unreadable:", file=sys.stderr)
+        for line in source.skipped[:LISTED] + ["..."] * (len(source.skipped) > LISTED):
+            print(f"  {line}", file=sys.stderr)
 
 
 def _check_labels(options: Options, source: Source, targets: dict[str, Path]) -> None:
@@ -138,45 +156,55 @@ def _check_labels(options: Options, source: Source, targets: dict[str, Path]) ->
 
 
 def _draw_features(options: Options, source: Source, targets: dict[str, Path]) -> None:
-    """Writes a sheet of feature maps for every picture. Raises UsageError for a video or a camera."""
-    from yoloseg.errors import UsageError
+    """Writes a sheet of feature maps for every picture. Raises UsageError for a video or a camera, DataError
+    where nothing can be read."""
+    from yoloseg.errors import DataError, UsageError
     from yoloseg.inference.features import FeatureMaps, draw_features
     from yoloseg.inference.results import save_picture
     from yoloseg.modeling.network import load_model
 
     model = load_model(options.weights)
-    maps_of = FeatureMaps(model)
+    maps_of, drawn = FeatureMaps(model), 0
     for name, image, frame, *_ in source:
         if frame is not None:
             raise UsageError(f"{name}: --features draws pictures, not videos; save a frame as a picture")
         save_picture(targets[name], draw_features(image, maps_of(image), model.imgsz))
         print(f"{name}: {targets[name]}")
+        drawn += 1
+    _report(source)
+    if not drawn:
+        raise DataError(f"{options.source}: nothing could be read from it")
 
 
-def _timed_results(source: Source, predictor: Predictor, seconds: list[float]) -> Iterator[Result]:
-    """Results in order, the time each took appended to `seconds`. Ctrl-C ends a camera's stream, not the
-    program."""
+def _timed_results(
+    frames: Iterable[Frame], predictor: Predictor, seconds: list[float]
+) -> Iterator[tuple[Result, float]]:
+    """Results in order with their time stamps; the time each took is appended to `seconds`."""
+    for name, image, index, stamp, _ in frames:
+        start = time.perf_counter()
+        result = predictor.predict_image(image, path=name, frame=index)
+        seconds.append(time.perf_counter() - start)
+        yield result, stamp
+
+
+def _recorded(source: Source, predictor: Predictor, seconds: list[float]) -> Iterator[tuple[Result, float]]:
+    """`_timed_results` of a camera, the newest frame each time. Ctrl-C ends the stream, not the program."""
+    from yoloseg.tracking.stream import ReadAhead
+
     stopped = False
 
     def stop(*_: object) -> None:
         nonlocal stopped
         stopped = True
 
-    handler: Callable | None = None
-    if source.kind == "camera":
-        print("Ctrl-C ends the recording")
-        handler = signal.signal(signal.SIGINT, stop)
+    print("Ctrl-C ends the recording")
+    handler = signal.signal(signal.SIGINT, stop)
     try:
-        for name, image, index, *_ in source:
-            start = time.perf_counter()
-            result = predictor.predict_image(image, path=name, frame=index)
-            seconds.append(time.perf_counter() - start)
-            yield result
-            if stopped:
-                break
+        with ReadAhead(source, lambda: stopped) as frames:
+            yield from _timed_results(frames, predictor, seconds)
+            source.dropped = frames.dropped
     finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, handler)
 
 
 def _targets(source: Source, out: Path) -> dict[str, Path]:
@@ -190,8 +218,11 @@ def _targets(source: Source, out: Path) -> dict[str, Path]:
 
     if source.kind == "camera":
         name = source.names[0]
-        return {name: out / (re.sub(r"[^\w.-]+", "_", name) + ".mp4")}
-    paths = {name: Path(name).resolve() for name in source.names}
+        plain = re.sub(r"//[^/@]*@", "//", name.partition("?")[0])  # no password, no signature
+        return {name: out / (re.sub(r"[^\w.-]+", "_", plain)[:LONGEST_NAME] + ".mp4")}
+    # as they are called: what a link leads to may have another name, and lie elsewhere
+    paths = {name: Path(os.path.abspath(name)) for name in source.names}
+    files = {path.resolve() for path in paths.values()}
     common = os.path.commonpath([path.parent for path in paths.values()])
     targets, taken = {}, {}
     for name, path in paths.items():
@@ -200,8 +231,10 @@ def _targets(source: Source, out: Path) -> dict[str, Path]:
             target = target.with_suffix(".mp4")
         elif path.suffix.lower() not in WRITTEN_SUFFIXES:
             target = target.with_name(target.name + ".png")
-        if target.resolve() in paths.values():
+        if target.resolve() in files:
             raise UsageError(f"--out {out} would overwrite the source {name}; name another folder")
+        if target.exists() and target.resolve().parent == path.parent.resolve():
+            raise UsageError(f"--out {out} would overwrite {target}; name another folder")
         if target in taken:
             raise UsageError(
                 f"{name} and {taken[target]} would both be drawn to {target}; predict them apart"

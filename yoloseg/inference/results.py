@@ -115,10 +115,12 @@ class Result:
 def save_picture(path: str | Path, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] RGB atomically in the format of the suffix; UsageError where OpenCV cannot."""
     path = Path(path)
-    if not (path.suffix and cv2.haveImageWriter(str(path))):
+    if not (path.suffix.isascii() and path.suffix and cv2.haveImageWriter("picture" + path.suffix)):
         raise UsageError(
             f"cannot write {path}: no picture format has the suffix {path.suffix!r}; use .jpg or .png"
         )
-    with atomic_write(path) as aside:
-        if not cv2.imwrite(str(aside), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise UsageError(f"cannot write {path}: is the folder writable and the disk not full?")
+    good, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not good:
+        raise UsageError(f"cannot write {path}: OpenCV could not make a {path.suffix} of {image.shape[:2]}")
+    with atomic_write(path) as aside:  # not imwrite, which ends the process where a name is no UTF-8
+        aside.write_bytes(content)

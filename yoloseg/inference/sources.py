@@ -19,7 +19,9 @@ from yoloseg.errors import DataError, UsageError
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
 FPS_UNKNOWN = 25.0
-LONGEST_GAP = 30  # unreadable frames in a row after which a video is taken to have ended
+ESTIMATED = {".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv"}  # OpenCV counts their frames by the duration
+LONGEST_GAP = 30  # unreadable frames in a row after which a video or a stream is taken to have ended
+CAMERA_PAUSE = 0.05  # seconds after each of them, of a camera
 
 
 class Frame(NamedTuple):
@@ -57,7 +59,12 @@ class Source:
         alone = len(self.items) == 1
         for position, (name, item) in enumerate(zip(self.names, self.items, strict=True)):
             if isinstance(item, Source):
-                yield from item
+                try:
+                    yield from item
+                except DataError as error:
+                    if alone:
+                        raise
+                    self.skipped.append(str(error))
                 self.skipped += item.skipped
             elif isinstance(item, np.ndarray):
                 yield Frame(name, item, None, position=position)
@@ -78,11 +85,12 @@ def open_source(source: str | Path | int | np.ndarray | Sequence) -> Source:
     """Finds out what `source` is.
 
     source: a picture or video file, a folder (its pictures, by name; sub-folders are left alone), a glob
-    (`shots/**/*.jpg`), a camera index (int, or digits that name no file), a stream's address (`rtsp://...`),
-    a uint8 [H, W, 3] RGB array, or a list of any of these.
+    (`shots/**/*.jpg`), a camera index (int, or digits that name no file) or `/dev/video0`, a stream's address
+    (`rtsp://...`), a uint8 [H, W, 3] RGB array, or a list of any of these.
     Raises DataError for a missing file, an empty folder, glob or list, and a video or camera that does not
-    open; a single file that is no picture raises while iterating, among several it is skipped and listed in
-    `skipped`. Raises UsageError for arrays of another shape or dtype and for other types.
+    open; a single file that is no picture, or a video of which no frame can be read, raises while iterating,
+    among several it is skipped and listed in `skipped`. Raises UsageError for arrays of another shape or
+    dtype and for other types.
     """
     if isinstance(source, np.ndarray):
         return Source("pictures", ["array0"], [checked_picture(source, "the array")])
@@ -112,6 +120,8 @@ def _open_path(source: str | Path) -> Source:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return _open_video("video", str(path), str(path))
         return Source("pictures", [str(path)], [path])
+    if device := re.fullmatch(r"/dev/video(\d+)", text):
+        return _open_video("camera", f"camera{int(device[1])}", int(device[1]))
     if "://" in text:
         return _open_video("camera", text, text)
     if text.isdecimal():
@@ -170,7 +180,7 @@ def _frames(name: str, device: int | str, skipped: list[str]) -> Iterator[Frame]
         fps = capture.get(cv2.CAP_PROP_FPS)
         step = 1 / fps if 1 <= fps <= 240 else 1 / FPS_UNKNOWN
         announced = max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if is_file else 0
-        index = read = failed = 0
+        index = read = failed = lost = 0
         started, stamp = time.monotonic(), -1.0
         while failed < LONGEST_GAP:
             good, picture = capture.read()
@@ -178,16 +188,19 @@ def _frames(name: str, device: int | str, skipped: list[str]) -> Iterator[Frame]
                 now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - started
                 stamp = now if now > stamp else stamp + step  # some decoders do not say
                 yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index, stamp)
-                read, failed = read + 1, 0
-            elif index >= announced:
+                read, failed, lost = read + 1, 0, lost + failed
+            elif is_file and index >= announced > 0:
                 break
             else:
                 failed += 1
+                time.sleep(0.0 if is_file else CAMERA_PAUSE)
             index += 1
     finally:
         capture.release()
     if not read:
-        raise DataError(f"{name}: not one frame could be read")
+        raise DataError(f"{name}: not one frame could be read; is its codec known to OpenCV?")
+    if is_file and Path(device).suffix.lower() in ESTIMATED and announced - read < 0.05 * announced:
+        announced = read + lost
     if read < announced:
         skipped.append(f"{name}: {announced - read} of {announced} frames could not be read")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yoloseg.inference.sources import FPS_UNKNOWN
-from yoloseg.inference.video import video_writer
+from yoloseg.inference.video import frame_rate, video_writer
 
 LONGEST_STILL = 10.0  # seconds that a gap between two frames takes at most, where time stamps leap
 
@@ -18,12 +17,12 @@ class TimedVideo:
     pace with the source, which is not at all where the source is faster. Stamps that leap by more than
     LONGEST_STILL, or go back, move all that come after them.
 
-    fps: frames a second; FPS_UNKNOWN if the source does not say. Use it in a `with` block; the file is whole
-    after it, or not there if it ended in an error. Raises UsageError as `video_writer`.
+    fps: frames a second, see `frame_rate`; None if the source does not say. Use it in a `with` block; the
+    file is whole after it, or not there if it ended in an error. Raises UsageError as `video_writer`.
     """
 
     def __init__(self, path: str | Path, fps: float | None):
-        self.fps = fps if fps and 1 <= fps <= 240 else FPS_UNKNOWN
+        self.fps = frame_rate(fps)
         self.written = 0
         self._clock = self._stamp = 0.0
         self._path = path
