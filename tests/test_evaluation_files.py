@@ -143,6 +143,20 @@ def test_command_scores_a_results_file(files, capsys):
     assert "AP50" in table and "1.000" in table and "…" not in table
 
 
+@pytest.mark.parametrize("name", ["results.json", "truth.json"])
+def test_the_metrics_are_not_written_over_what_they_are_of(files, capsys, name):
+    folder, *_ = files
+    before = (folder / name).read_bytes()
+    assert run(folder, "--out", str(folder / name)) == 2
+    assert "would be written over" in capsys.readouterr().err and (folder / name).read_bytes() == before
+
+
+def test_the_metrics_are_not_written_over_the_detections(tmp_path, capsys):
+    flags = ["--weights", "w.keras", "--data", "shapes", "--save-json"]
+    assert main([*flags, "--out", str(tmp_path / "predictions.json")]) == 2
+    assert "would be written over" in capsys.readouterr().err
+
+
 def test_command_takes_an_empty_results_file(files):
     folder, _, _ = files
     (folder / "results.json").write_text("[]")

@@ -16,15 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import yoloseg
+from yoloseg import train_reid
 from yoloseg.data import shapes
 from yoloseg.data.instance_views import groups_of, views_of
 from yoloseg.data.records import Annotation, Dataset, Record
-from yoloseg.errors import UsageError, WeightsError
+from yoloseg.errors import DataError, UsageError, WeightsError
 from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import YoloSeg, save_model
 from yoloseg.modeling.reid_head import COLOURS, build_reid_head, describe, pool
 from yoloseg.modeling.sizes import SIZES
 from yoloseg.train_reid import main
+from yoloseg.training import reid_trainer
 from yoloseg.training.reid_bank import Bank, DescribeStage, build_bank
 from yoloseg.training.reid_loss import EMPTY, contrastive_loss, cosine_loss
 from yoloseg.training.reid_trainer import batches, embedded, retrieval, rows_by_view, train_head, with_head
@@ -330,6 +332,25 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["h.keras"]
 
 
+def test_a_validation_split_that_tells_nothing_apart_is_left_out(model, tmp_path, monkeypatch, capsys):
+    banks = []
+
+    def bank_of(options, stage, dataset):
+        if dataset.name == "shapes-val":
+            raise DataError("shapes-val: it needs two instances")
+        banks.append(dataset.name)
+        return dataset.name
+
+    monkeypatch.setattr(train_reid, "bank_of", bank_of)
+    monkeypatch.setattr(train_reid, "top1", lambda bank, *_: f"top-1 of {bank}")
+    monkeypatch.setattr(reid_trainer, "train_head", lambda *_: None)
+    save_model(model, tmp_path / "w.keras")
+    assert main(["--weights", str(tmp_path / "w.keras"), "--out", str(tmp_path / "h.keras")]) == 0
+    told = capsys.readouterr()
+    assert "top-1 of shapes-train (train)" in told.out and banks == ["shapes-train"]
+    assert "note: shapes-val: it needs two instances; measured on the training" in told.err
+
+
 def test_what_the_command_refuses(model, tmp_path, capsys):
     weights, out = tmp_path / "w.keras", tmp_path / "h.keras"
     save_model(model, weights)
@@ -343,6 +364,7 @@ def test_what_the_command_refuses(model, tmp_path, capsys):
         (["--weights", tmp_path / "w.tflite", "--out", out], "is an exported file"),
         (["--weights", tmp_path / "none.keras", "--out", out], "no such weights file"),
         (["--weights", weights, "--out", out, "--views", "1"], "--views must be at least 2"),
+        (["--weights", weights, "--out", out, "--seed", 2**32], "--seed must be below 2 ** 32"),
         (["--weights", weights, "--out", out, "--data", data], "two instances that are seen twice"),
     ):
         assert main(list(map(str, flags))) == 2

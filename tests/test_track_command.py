@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from yoloseg.track import main
 from yoloseg.tracking.clip import Follower
 from yoloseg.tracking.stream import DEPTH, Background, ReadAhead
 from yoloseg.tracking.timed_video import TimedVideo
+from yoloseg.tracking.vis_results import VisResults
 
 HEIGHT, WIDTH = 60, 96
 
@@ -392,3 +394,25 @@ def test_follower_restarts_with_each_clip():
     assert sorted(follower(Frame("b", frame_at(9), 0, 0.0)).ids) == [1, 2]
     assert sorted(follower(Frame("b", frame_at(0), 0, 0.0)).ids) == [1, 2]  # the same file once more
     assert follower(Frame("c", np.zeros((8, 8, 3), np.uint8), None)).image.shape == (8, 8, 3)
+
+
+def test_masks_that_cannot_be_kept_are_named(tmp_path):
+    """The disk of the temporary file is full, or its folder is gone."""
+    with pytest.raises(UsageError, match="cannot keep the masks of tracks in .*none: No such file"):
+        VisResults([1], tmp_path / "none")
+    with VisResults([1], tmp_path) as results:
+
+        class Full:
+            def seek(self, *_):
+                raise OSError(28, "No space left on device")
+
+        whole, results._file = results._file, Full()
+        one = SimpleNamespace(
+            ids=np.array([1]),
+            scores=np.array([0.5]),
+            class_ids=np.array([0]),
+            rles=[{"size": [4, 4], "counts": b"`0"}],
+        )
+        with pytest.raises(UsageError, match=f"cannot keep .* {tmp_path}: No space left on device"):
+            results.add(1, 0, one)
+        results._file = whole

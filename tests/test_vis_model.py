@@ -1,10 +1,12 @@
 """The tracker on a set of clips: ground truth, tracks, scores and the report."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from annotated import write
+from pycocotools import mask as coco_mask
 
 import yoloseg
 from yoloseg.data.datafile import load_datasets
@@ -12,6 +14,9 @@ from yoloseg.data.instances import Instance
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluate import main
+from yoloseg.evaluation import vis_model
+from yoloseg.evaluation.identity import identity_score
+from yoloseg.evaluation.track_iou import Track, Tracks
 from yoloseg.evaluation.vis_model import evaluate_tracks
 from yoloseg.evaluation.vis_report import save_track_plot, track_review, write_vis_report
 from yoloseg.inference.finder import Found
@@ -127,3 +132,36 @@ def test_embeddings_are_weighted_means_of_the_maps():
     assert detector.embeddings(found, 0, masks[:0]).shape == (0, vectors.shape[1])
     result = Predictor(model, score_threshold=0.0, max_detections=5, embeddings=True).predict_image(image[0])
     assert result.embeddings.shape == (len(result), vectors.shape[1])
+
+
+def test_tracks_are_written_before_they_are_scored(shapes, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vis_model, "vis_score", killed)
+    path = tmp_path / "predictions.json"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_tracks(Oracle(shapes), shapes, progress=False, results_file=path)
+    kept = json.loads(path.read_text())
+    assert len(kept) == len(
+        {(one["video_id"], one["category_id"], str(one["segmentations"])) for one in kept}
+    )
+    assert {one["video_id"] for one in kept} == {1, 2, 3}
+
+
+def test_scoring_takes_memory_for_the_pairs_that_meet():
+    """Of 40 true and 40 found tracks of 2,000 frames each meets one other; all pairs were 26 MB an array."""
+    size = {"size": [8, 8], "counts": coco_mask.encode(np.ones((8, 8), np.uint8, order="F"))["counts"]}
+    boxes, area = np.tile([0.0, 0.0, 8.0, 8.0], (2000, 1)), np.full(2000, 64)
+    tracks = []
+    for k in range(40):
+        shown = np.arange(2000) // 50 == k
+        masks = tuple(size if one else None for one in shown)
+        tracks.append(Track(k + 1, 0.9, False, 64.0, masks, area * shown, boxes * shown[:, None]))
+    tracks = Tracks({1: "one"}, {(1, 1): tracks}, {(1, 1): tracks})
+    tracemalloc.start()
+    numbers = identity_score(tracks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert numbers["HOTA"] == pytest.approx(1) and numbers["IDF1"] == 1 and numbers["switches"] == 0
+    assert peak < 20e6, peak

@@ -76,6 +76,9 @@ def run(options: Options) -> None:
             raise UsageError("--max-detections is for --weights, and above 100 for COCO results files")
     if options.out is not None:
         check_writable(_metrics_file(options.out))
+        for other in (options.results, options.annotations, _predictions_file(options)):
+            if other is not None and _metrics_file(options.out).resolve() == other.resolve():
+                raise UsageError(f"--out {options.out} would be written over {other}; name another file")
     write: Callable[[], None] | None = None
     if of_results:
         metrics = _score_tracks(options) if options.task == "vis" else _score_results(options)
@@ -143,16 +146,17 @@ def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.data.datafile import load_datasets
     from yoloseg.evaluation.vis_model import evaluate_tracks
     from yoloseg.evaluation.vis_report import write_vis_report
-    from yoloseg.files import write_json
 
     dataset = load_datasets(options.data, splits=(options.split,))[options.split]
     evaluation = evaluate_tracks(
-        load(options.weights), dataset, score_threshold=options.conf, max_detections=options.max_detections
+        load(options.weights),
+        dataset,
+        score_threshold=options.conf,
+        max_detections=options.max_detections,
+        results_file=_predictions_file(options),
     )
 
     def write() -> None:
-        if options.save_json:
-            write_json(_metrics_file(options.out).with_name("predictions.json"), evaluation.results)
         if options.out.suffix != ".json":
             write_vis_report(options.out, evaluation, f"{options.weights} on {dataset.name}")
 
@@ -193,7 +197,7 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
         score_threshold=conf,
         max_detections=most,
         batch_size=options.batch,
-        results_file=_metrics_file(options.out).with_name("predictions.json") if options.save_json else None,
+        results_file=_predictions_file(options),
     )
 
     def write() -> None:
@@ -205,6 +209,10 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
 
 def _counted(most: int) -> str:
     return f"{most} detections of a class in a picture count; by the official definition 100"
+
+
+def _predictions_file(options: Options) -> Path | None:
+    return _metrics_file(options.out).with_name("predictions.json") if options.save_json else None
 
 
 def _metrics_file(out: Path) -> Path:

@@ -116,7 +116,8 @@ def follow(options: Options) -> None:
     follower = Follower(predictors[0], config)
     print(f"score threshold {predictors[0].score_threshold:.3g}")
     log = _Log(source)
-    with VisResults(range(1, len(predictors[0].classes) + 1)) as results, ExitStack() as stack:
+    ids = range(1, len(predictors[0].classes) + 1)
+    with VisResults(ids, options.out.parent) as results, ExitStack() as stack:
         stopped = stack.enter_context(interrupted())
         video = stack.enter_context(TimedVideo(options.out, source.fps.get(source.names[0])))
         drawing = stack.enter_context(Background(lambda tracks: video.write(tracks.draw(), tracks.time)))

@@ -59,7 +59,7 @@ def train(options: Options) -> None:
     """Runs the command. Raises YolosegError for flags, weights or data that cannot be used."""
     import keras
 
-    from yoloseg.errors import UsageError
+    from yoloseg.errors import DataError, UsageError
     from yoloseg.files import check_writable
     from yoloseg.modeling.network import load_model, save_model
     from yoloseg.training.reid_bank import DescribeStage
@@ -68,6 +68,8 @@ def train(options: Options) -> None:
     for name, least in (("epochs", 1), ("batch", 2), ("views", 2), ("limit", 2), ("dim", 2), ("seed", 0)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
+    if options.seed >= 2**32:
+        raise UsageError(f"--seed must be below 2 ** 32, got {options.seed}")
     if options.limit < options.views:
         raise UsageError(f"--limit {options.limit} is below --views {options.views}")
     if options.out.suffix != ".keras":
@@ -76,7 +78,12 @@ def train(options: Options) -> None:
     model = load_model(options.weights)
     datasets = load_splits(options.data)
     stage = DescribeStage(model)
-    banks = {split: bank_of(options, stage, dataset) for split, dataset in datasets.items()}
+    banks = {"train": bank_of(options, stage, datasets["train"])}
+    if "val" in datasets:
+        try:
+            banks["val"] = bank_of(options, stage, datasets["val"])
+        except DataError as error:
+            print(f"note: {error}; measured on the training pictures instead", file=sys.stderr)
     measured = "val" if "val" in banks else "train"
     keras.utils.set_random_seed(options.seed)
     new = with_head(model, options.dim)

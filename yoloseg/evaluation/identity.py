@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
-from yoloseg.evaluation.track_iou import Track, Tracks, frame_overlaps, read_tracks
+from yoloseg.evaluation.track_iou import Track, Tracks, overlaps, read_tracks
 from yoloseg.evaluation.vis_files import check_vis_ground_truth, check_vis_results
 
 IDENTITY_NAMES = ("HOTA", "DetA", "AssA", "IDF1")
@@ -69,12 +69,19 @@ def identity_score(tracks: Tracks, score_threshold: float = 0.0) -> dict:
 
 @dataclass
 class _Clip:
-    """The tracks of a class in a clip: iou float64 [G, D, F] of G true and D detected tracks in F frames (0
-    where one is not seen), seen bool [G, F] and found bool [D, F]."""
+    """The G true and D detected tracks of a class in a clip of F frames: seen bool [G, F], found bool [D, F],
+    and of each frame the pairs that overlap, (true, detected, IoU)."""
 
-    iou: np.ndarray
     seen: np.ndarray
     found: np.ndarray
+    pairs: list[list[tuple[int, int, float]]]
+
+    def iou(self, frame: int) -> np.ndarray:
+        """float64 [G, D], 0 where one of two is not seen."""
+        dense = np.zeros((len(self.seen), len(self.found)))
+        for row, column, value in self.pairs[frame]:
+            dense[row, column] = value
+        return dense
 
 
 @dataclass
@@ -116,13 +123,15 @@ def _clips(tracks: Tracks, category_id: int, score_threshold: float) -> Iterator
         if not truths and not found:
             continue
         frames = len((*truths, *found)[0].masks)
-        sizes = [
-            np.array([track.areas for track in some], np.int64).reshape(-1, frames)
+        seen, detected = (
+            np.array([track.areas for track in some], np.int64).reshape(-1, frames) > 0
             for some in (truths, found)
-        ]
-        shared = frame_overlaps(truths, found, frames)
-        union = sizes[0][:, None] + sizes[1][None] - shared
-        one = _Clip(shared / np.maximum(union, 1), sizes[0] > 0, sizes[1] > 0)
+        )
+        pairs: list[list[tuple[int, int, float]]] = [[] for _ in range(frames)]
+        for row, column, frame, shared in overlaps(truths, found):
+            union = int(truths[row].areas[frame] + found[column].areas[frame]) - shared
+            pairs[frame].append((row, column, shared / max(union, 1)))
+        one = _Clip(seen, detected, pairs)
         _leave_out(one, found, [track for track in annotated if track.crowd])
         yield one
 
@@ -134,13 +143,13 @@ def _leave_out(clip: _Clip, found: list[Track], crowds: list[Track]) -> None:
         if not regions:
             continue
         region = mask_utils.merge(regions)
-        iou = clip.iou[:, :, frame]
+        iou = clip.iou(frame)
         _, taken = _assign(np.where(iou >= _MATCH - _ROUNDING, iou, 0))
         for row in np.setdiff1d(np.flatnonzero(clip.found[:, frame]), taken):
             both = mask_utils.merge([found[row].masks[frame], region], intersect=True)
             if mask_utils.area(both) > found[row].areas[frame] / 2:
                 clip.found[row, frame] = False
-                clip.iou[:, row, frame] = 0
+                clip.pairs[frame] = [pair for pair in clip.pairs[frame] if pair[1] != row]
 
 
 def _count_masks(clip: _Clip, counts: _Counts) -> None:
@@ -154,21 +163,28 @@ def _count_masks(clip: _Clip, counts: _Counts) -> None:
     seen, found = clip.seen.sum(axis=1), clip.found.sum(axis=1)
     counts.seen += int(seen.sum())
     counts.found += int(found.sum())
-    rivals = clip.iou.sum(axis=0, keepdims=True) + clip.iou.sum(axis=1, keepdims=True) - clip.iou
-    soft = np.divide(clip.iou, rivals, out=np.zeros_like(clip.iou), where=rivals > _ROUNDING).sum(axis=2)
     together = seen[:, None] + found[None]
+    soft = np.zeros(together.shape)
+    for frame in range(clip.seen.shape[1]):
+        iou = clip.iou(frame)
+        rivals = iou.sum(axis=0, keepdims=True) + iou.sum(axis=1, keepdims=True) - iou
+        soft += np.divide(iou, rivals, out=np.zeros_like(iou), where=rivals > _ROUNDING)
     aligned = soft / np.maximum(together - soft, 1)
     pairs = np.zeros((len(_ALPHAS), *together.shape))
     for frame in range(clip.seen.shape[1]):
-        rows, columns = _assign_seen(clip, frame, aligned * clip.iou[:, :, frame])
-        matches = clip.iou[rows, columns, frame] >= _ALPHAS[:, None] - _ROUNDING
+        iou = clip.iou(frame)
+        rows, columns = _assign_seen(clip, frame, aligned * iou)
+        matches = iou[rows, columns] >= _ALPHAS[:, None] - _ROUNDING
         pairs[:, rows, columns] += matches
     counts.matched += pairs.sum(axis=(1, 2))
     counts.alike += (pairs * pairs / np.maximum(together - pairs, 1)).sum(axis=(1, 2))
 
 
 def _count_identities(clip: _Clip, counts: _Counts) -> None:
-    agreeing = (clip.iou >= _MATCH).sum(axis=2)
+    agreeing = np.zeros((len(clip.seen), len(clip.found)), np.int64)
+    for pairs in clip.pairs:
+        for row, column, value in pairs:
+            agreeing[row, column] += value >= _MATCH
     rows, columns = linear_sum_assignment(agreeing, maximize=True)
     counts.same += int(agreeing[rows, columns].sum())
 
@@ -180,7 +196,7 @@ def _count_changes(clip: _Clip, counts: _Counts) -> None:
     last = kept.copy()  # and when it was last matched
     interrupted = np.zeros(len(clip.seen), bool)
     for frame in range(clip.seen.shape[1]):
-        iou, seen = clip.iou[:, :, frame], clip.seen[:, frame]
+        iou, seen = clip.iou(frame), clip.seen[:, frame]
         rows = columns = np.zeros(0, int)
         if seen.any() and clip.found[:, frame].any():
             same = kept[:, None] == np.arange(iou.shape[1])

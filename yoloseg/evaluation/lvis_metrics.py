@@ -39,7 +39,8 @@ def lvis_metrics(
     measure; M["per_class"] and M["AP_by_IoU"] as in `coco_metrics`.
 
     `ground_truth`: LVIS v1 instances dict, `results`: list of COCO result dicts; neither is changed. Of a
-    picture the LIMIT detections with the highest scores count. Crowds are objects like others. Otherwise as
+    picture the LIMIT detections with the highest scores count. Crowds are objects like others, and so are
+    annotations with `ignore`, which no published file has and the official code leaves out. Otherwise as
     `coco_metrics`, also in which of the two types are scored. Raises DataError, naming the results by
     `source` and the ground truth by `truth_source`.
     """

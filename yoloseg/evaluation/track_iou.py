@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,26 +68,25 @@ def read_tracks(ground_truth: dict, results: Sequence[dict]) -> Tracks:
     return Tracks(names, dict(truths), dict(found))
 
 
-def frame_overlaps(first: Sequence[Track], second: Sequence[Track], frames: int) -> np.ndarray:
-    """int64 [len(first), len(second), frames]: the pixels that two tracks share in a frame."""
-    shared = np.zeros((len(first), len(second), frames), np.int64)
+def overlaps(first: Sequence[Track], second: Sequence[Track]) -> Iterator[tuple[int, int, int, int]]:
+    """(index of first, index of second, frame, pixels that they share in it), of those whose boxes do."""
     if not second:
-        return shared
+        return
     boxes = np.stack([track.boxes for track in second])
     for row, one in enumerate(first):
         low = np.maximum(one.boxes[None, :, :2], boxes[..., :2])
         high = np.minimum(one.boxes[None, :, 2:], boxes[..., 2:])
-        for column, frame in np.argwhere((high > low).all(axis=2)):
+        for column, frame in np.argwhere((high > low).all(axis=2)).tolist():
             both = [one.masks[frame], second[column].masks[frame]]
-            shared[row, column, frame] = mask_utils.area(mask_utils.merge(both, intersect=True))
-    return shared
+            yield row, column, frame, int(mask_utils.area(mask_utils.merge(both, intersect=True)))
 
 
 def track_iou(found: Sequence[Track], truths: Sequence[Track]) -> np.ndarray:
     """float64 [len(found), len(truths)]: pixels shared in all frames by pixels covered in all frames (Yang,
     Fan and Xu 2019, arXiv 1905.04804, section 3.2); 0 where neither has any."""
-    frames = len((*found, *truths)[0].masks) if found or truths else 0
-    shared = frame_overlaps(found, truths, frames).sum(axis=2)
+    shared = np.zeros((len(found), len(truths)), np.int64)
+    for row, column, _, pixels in overlaps(found, truths):
+        shared[row, column] += pixels
     sizes = [np.array([track.areas.sum() for track in tracks], np.int64) for tracks in (found, truths)]
     union = sizes[0][:, None] + sizes[1][None] - shared
     return np.where(union > 0, shared / np.maximum(union, 1), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.identity import identity_score
 from yoloseg.evaluation.track_iou import Tracks, read_tracks
 from yoloseg.evaluation.vis_metrics import vis_score
+from yoloseg.files import write_json
 from yoloseg.inference.finder import Finder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.sources import Frame
@@ -44,11 +46,13 @@ def evaluate_tracks(
     score_threshold: float | None = None,
     max_detections: int | None = None,
     progress: bool = True,
+    results_file: Path | None = None,
 ) -> VisEvaluation:
     """Tracks every clip of `dataset` and measures whole tracks.
 
     model, config, score_threshold, max_detections: as `yoloseg.tracking.track` has them. Tracks of classes
-    that the dataset does not have are left out.
+    that the dataset does not have are left out. results_file: where the tracks are written, in the
+    challenge's form, before they are scored.
     Raises DataError for a set whose pictures are no frames of clips or whose objects have no track ids,
     UsageError where classes or numbers do not fit.
     """
@@ -77,6 +81,8 @@ def evaluate_tracks(
             tracks = follower(Frame(f"clip {number}", record.read_image(), frame))
             collected.add(number, frame, tracks)
         results = [entry for entry in collected if entry["category_id"] is not None]
+    if results_file is not None:
+        write_json(results_file, results)
     tracks = read_tracks(ground_truth, results)
     metrics = {"segm": vis_score(tracks), "identity": identity_score(tracks)}
     metrics |= {"clips": len(clips), "frames": sum(map(len, clips))}

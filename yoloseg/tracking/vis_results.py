@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from yoloseg.errors import UsageError
 from yoloseg.files import atomic_write
 from yoloseg.tracking.tracks import Tracks
 
@@ -17,14 +19,18 @@ class VisResults:
     `video_id`, `category_id`, `score` and `segmentations`, an RLE or null for each frame of its clip.
 
     category_ids[k]: the id of class index k, None if it has none. A track's score is the mean of its
-    detections', its class the one they voted for, each with its score. Masks go to a temporary file, so that
-    memory holds a few numbers for each of them however long the clip is. Use it in a `with` block, which
-    deletes that file.
+    detections', its class the one they voted for, each with its score. Masks go to a temporary file, in
+    `folder` or where the system has such, so that memory holds three numbers for each of them. Use it in a
+    `with` block, which deletes that file. Raises UsageError where it cannot be written.
     """
 
-    def __init__(self, category_ids: Sequence[int | None]):
+    def __init__(self, category_ids: Sequence[int | None], folder: Path | None = None):
         self.category_ids = tuple(category_ids)
-        self._file = tempfile.TemporaryFile("w+b")
+        self._folder = folder or tempfile.gettempdir()
+        try:
+            self._file = tempfile.TemporaryFile("w+b", dir=folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._frames: dict[int, int] = {}  # of each clip
         self._tracks: dict[tuple[int, int], _Track] = defaultdict(_Track)  # by clip and id
 
@@ -41,10 +47,16 @@ class VisResults:
             tracks.ids.tolist(), tracks.scores.tolist(), tracks.class_ids.tolist(), tracks.rles, strict=True
         ):
             track = self._tracks[video_id, number]
-            track.places.append((frame, self._file.seek(0, 2), len(rle["counts"])))
-            self._file.write(rle["counts"])
+            try:
+                track.places.extend((frame, self._file.seek(0, 2), len(rle["counts"])))
+                self._file.write(rle["counts"])
+            except OSError as error:
+                raise self._unwritable(error) from error
             track.size, track.class_id = rle["size"], kind
             track.score += score
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(f"cannot keep the masks of tracks in {self._folder}: {error.strerror or error}")
 
     def end(self, video_id: int, frames: int) -> None:
         """Says that the clip has so many frames, where its last ones had to be left out."""
@@ -54,14 +66,14 @@ class VisResults:
         """The entries, by clip and id, one in memory at a time."""
         for (video_id, _), track in sorted(self._tracks.items()):
             segmentations: list[dict | None] = [None] * self._frames[video_id]
-            for frame, place, length in track.places:
+            for frame, place, length in zip(*[iter(track.places)] * 3, strict=True):
                 self._file.seek(place)
                 counts = self._file.read(length).decode("ascii")
                 segmentations[frame] = {"size": track.size, "counts": counts}
             yield {
                 "video_id": video_id,
                 "category_id": self.category_ids[track.class_id],
-                "score": round(track.score / len(track.places), 6),
+                "score": round(3 * track.score / len(track.places), 6),
                 "segmentations": segmentations,
             }
 
@@ -76,10 +88,10 @@ class VisResults:
 
 
 class _Track:
-    """places: (frame, where its RLE's counts start in the file, how long they are)."""
+    """places: of each mask its frame, where its RLE's counts start in the file, and how long they are."""
 
     def __init__(self):
-        self.places: list[tuple[int, int, int]] = []
+        self.places = array("q")
         self.size: list[int] = []
         self.class_id = 0
         self.score = 0.0
