@@ -94,7 +94,9 @@ def test_masks_boxes_and_areas_agree_with_pycocotools(load, tmp_path):
     runs = np.diff([0, *edges, flat.size]).tolist()
     parts = [SQUARE, [40, 5, 50.5, 5, 45, 20.25]]
     forms = [parts, compressed, {"size": [HEIGHT, WIDTH], "counts": runs}]
-    entries = [annotation(n, segmentation=form, iscrowd=int(n == 2)) for n, form in enumerate(forms)]
+    entries = [
+        annotation(n, segmentation=form, iscrowd=int(n == 2), bbox=None) for n, form in enumerate(forms)
+    ]
     dataset = load(annotations=entries)
     assert dataset.problems == []
     coco = COCO(tmp_path / "a.json")
@@ -107,6 +109,39 @@ def test_masks_boxes_and_areas_agree_with_pycocotools(load, tmp_path):
             rle = mask_utils.merge(mask_utils.frPyObjects(flat_polygons, HEIGHT, WIDTH))
         assert isinstance(rle["counts"], bytes)
         np.testing.assert_array_equal(mask_utils.decode(rle), coco.annToMask(theirs))
+
+
+@pytest.mark.parametrize(
+    ("bbox", "kept"),
+    [
+        ([10, 10, 30, 25], False),  # two corners in place of a corner and a size
+        ([30, 30, 20, 10], False),
+        ([10.4, 9.6, 19, 15.9], True),
+        ([8, 8, 20, 15], True),  # rounded, or shifted a little
+        ([6, 8, 24, 20], True),
+    ],
+)
+def test_a_box_that_is_not_of_its_segmentation_is_made_again(load, bbox, kept):
+    dataset = load(annotations=[annotation(1, bbox=bbox)])
+    found = only_annotation(dataset).box
+    x, y, width, height = bbox
+    assert found == ((x, y, x + width, y + height) if kept else (10, 10, 30, 25))
+    if kept:
+        assert dataset.problems == []
+    else:
+        assert f"its box {bbox} is not of its segmentation" in only_problem(dataset)
+
+
+def test_a_box_is_compared_within_the_picture(load):
+    """An outline may lie beyond it, a box seldom does."""
+    wide = [-500, 10, 30, 10, 30, 25, -500, 25]
+    assert load(annotations=[annotation(1, segmentation=[wide], bbox=[0, 10, 30, 15])]).problems == []
+
+
+def test_a_file_under_two_ids_is_told(load):
+    images = [image(0), image(1), {**image(2), "file_name": image(0)["file_name"]}]
+    dataset = load(images=images)
+    assert "the same file as image 0 (0.png): what is annotated under one" in only_problem(dataset)
 
 
 def test_missing_box_and_area_are_made_from_the_segmentation(load):
@@ -306,7 +341,7 @@ def test_what_covers_pixels_is_kept(load):
     sliver = [5, 5, 6, 5, 6, 5.5]
     over_the_edge = [-20, -20, 90, -20, 90, 90, -20, 90]
     polygons = (figure_of_eight, sliver, over_the_edge)
-    dataset = load(annotations=[annotation(n, segmentation=[p]) for n, p in enumerate(polygons)])
+    dataset = load(annotations=[annotation(n, segmentation=[p], bbox=None) for n, p in enumerate(polygons)])
     assert dataset.problems == [] and len(dataset.records[0].annotations) == 3
     assert dataset.records[0].annotations[2].segmentation[0].min() == -20
 

@@ -15,8 +15,9 @@ from yoloseg.data.convert import write_datasets
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.duplicates import alike, thumbnails
 from yoloseg.data.records import Annotation, Dataset, Record
-from yoloseg.data.split import split_dataset
+from yoloseg.data.split import merged, split_dataset
 from yoloseg.data.write_pictures import PictureNames
+from yoloseg.data.youtube_vis_writer import write_youtube_vis
 from yoloseg.errors import DataError, UsageError
 
 
@@ -306,7 +307,9 @@ def test_the_split_command_keeps_what_looks_the_same_together(tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["--data", str(path), "--out", str(out), "--train", "0.5", "--val", "0.5"]
     assert main(["data", "split", *flags]) == 0, capsys.readouterr().err
-    assert "written: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "written: " in told
+    assert told.count("heading of the others") == 2, "what the readers left out of each split, too"
     datasets = load_datasets(out / "data.yaml")
     assert [len(dataset) for dataset in datasets.values()] == [2, 2]
     for dataset in datasets.values():
@@ -334,3 +337,56 @@ def test_areas_that_are_boxes_are_said(tmp_path):
     file.write_text(json.dumps(content))
     told = [str(problem) for problem in check_data(path, pictures=False).problems]
     assert any("area of 1 of 4 annotations: is more than 20% off" in line for line in told)
+
+
+def test_clips_of_one_name_from_different_folders_are_two(tmp_path):
+    """`video_001` of the train split is not that of the val split; of one folder it is."""
+    datasets = []
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        path = write("davis", tmp_path / split)
+        datasets.append(load_datasets(path, ("train",))["train"])
+    both = merged(datasets, "both")
+    assert [record.frame_of[0] for record in both.records] == ["pets", "pets", "pets (2)", "pets (2)"]
+    path, _ = write_datasets({"train": both, "val": both}, "youtube-vis", tmp_path / "out")
+    document = json.loads((path.parent / "train" / "annotations.json").read_text())
+    assert [(one["name"], one["length"]) for one in document["videos"]] == [("pets", 2), ("pets (2)", 2)]
+    assert len(document["annotations"]) == 4
+    same = merged([datasets[0], datasets[0]], "same")
+    assert {record.frame_of[0] for record in same.records} == {"pets"}
+
+
+@pytest.mark.parametrize("to", ["yolo", "labelme", "coco"])
+def test_what_forms_without_clips_lose_is_said(to, tmp_path):
+    _, lost = write_datasets(load_datasets(write("davis", tmp_path)), to, tmp_path / "out")
+    told = [str(problem) for problem in lost if "which clip they are of" in str(problem)]
+    assert len(told) == (0 if to == "coco" else 2) and all("2 frames" in one for one in told)
+
+
+def test_masks_of_less_than_a_pixel_are_not_seen_in_a_track(tmp_path):
+    square = np.array([[2, 2], [12, 2], [12, 12], [2, 12]], np.float32)
+    speck = np.array([[2.1, 2.1], [2.2, 2.1], [2.2, 2.2]], np.float32)
+    records = []
+    for frame, shapes in enumerate([(square, speck), (speck, speck)]):
+        annotations = tuple(Annotation(0, (s,), (2, 2, 3, 3), 1.0, track_id=n) for n, s in enumerate(shapes))
+        records.append(Record(frame, lambda: picture(0), HEIGHT, WIDTH, annotations, frame_of=("c", frame)))
+    write_youtube_vis(Dataset("made", ("a",), (1,), records), tmp_path / "out")
+    (track,) = json.loads((tmp_path / "out" / "annotations.json").read_text())["annotations"]
+    assert [one is not None for one in track["segmentations"]] == [True, False]
+    assert track["bboxes"][1] is None and track["areas"][1] is None
+
+
+def test_folders_that_cannot_be_made_anew(tmp_path, monkeypatch, capsys):
+    path = write("coco", tmp_path)
+    flags = ["data", "convert", "--data", str(path), "--to", "coco", "--out"]
+    for name in ("here", "disk", "linked to"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([*flags, "."]) == 2
+    assert "name one inside it" in capsys.readouterr().err
+    monkeypatch.setattr("os.path.ismount", lambda folder: folder.name == "disk")
+    assert main([*flags, str(tmp_path / "disk")]) == 2
+    assert "name one inside it" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(tmp_path / "linked to")
+    assert main([*flags, str(tmp_path / "link")]) == 0, capsys.readouterr().err
+    assert (tmp_path / "linked to" / "data.yaml").exists() and (tmp_path / "link").is_symlink()

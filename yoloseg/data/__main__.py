@@ -162,6 +162,8 @@ def split(options: Split) -> None:
     check_new(options.out)
     there = ("train", "val") if options.data == "shapes" else read_datafile(options.data)
     datasets = load_datasets(options.data, [name for name in SPLITS if name in there])
+    for dataset in datasets.values():
+        print(summary(dataset))
     whole = merged(list(datasets.values()), Path(options.data).stem)
     fractions = {"train": options.train, "val": options.val, "test": options.test}
     if options.test == 0:

@@ -53,7 +53,8 @@ def check_data(data: str | Path, *, pictures: bool = True) -> Findings:
     found = Findings()
     for split, entry in entries.items():
         try:
-            found.datasets[split] = load_entry(entry, f"{Path(data).stem} {split}")
+            known = next(iter(found.datasets.values())).classes if found.datasets else ()
+            found.datasets[split] = load_entry(entry, f"{Path(data).stem} {split}", known)
         except DataError as error:
             found.refused(split, error)
             continue

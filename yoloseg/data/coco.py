@@ -145,6 +145,12 @@ def _pictures(entries: list, folder: Path, report: Report) -> dict[int, Picture]
         else:
             ambiguous.add(image_id)
             report(label, f"left out: {pictures[image_id].label} has the same id; give one another")
+    files: dict[Path, Picture] = {}
+    for picture in pictures.values():
+        other = files.setdefault(picture.path, picture)
+        if other is not picture:
+            note = "what is annotated under one is background under the other; give both one id"
+            report(picture.label, f"the same file as {other.label}: {note}")
     for image_id in ambiguous:
         report(pictures[image_id].label, "left out: another picture has the same id")
         pictures[image_id].usable = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,7 @@ def write_datasets(
     """
     folder = Path(folder)
     check_new(folder)
-    with atomic_folder(folder) as aside:
+    with atomic_folder(folder.resolve()) as aside:
         path, lost = _write(datasets, to, aside)
         path = path.relative_to(aside)
     return folder / path, lost
@@ -40,6 +41,13 @@ def _write(datasets: dict[str, Dataset], to: Target, folder: Path) -> tuple[Path
         for dataset in datasets.values()
         if dataset.federated and to != "coco"
     ]
+    if to in ("yolo", "labelme"):
+        note = f"which clip they are of, and which track an object, has no place in {to}"
+        lost += [
+            Problem(dataset.name, f"{len(frames)} frames", note)
+            for dataset in datasets.values()
+            if (frames := [record for record in dataset.records if record.frame_of is not None])
+        ]
     if to == "yolo":
         path, problems = write_yolo(datasets, folder)
         return path, lost + problems
@@ -63,11 +71,14 @@ def _write(datasets: dict[str, Dataset], to: Target, folder: Path) -> tuple[Path
 
 
 def check_new(folder: Path) -> None:
-    """Raises UsageError where `folder` is a file or holds something, or cannot be made."""
+    """Raises UsageError where `folder` is a file or holds something, or cannot be made: it is written aside
+    and renamed."""
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} cannot be written: {error}") from error
     if taken:
         raise UsageError(f"{folder} exists; remove it or name another")
-    check_writable(folder)
+    if folder.exists() and (os.path.ismount(folder) or folder.samefile(Path.cwd())):
+        raise UsageError(f"{folder} cannot be made anew: it is mounted, or you are in it; name one inside it")
+    check_writable(folder.resolve())

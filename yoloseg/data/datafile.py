@@ -51,7 +51,8 @@ def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) ->
         raise DataError(f"{data}: it has no `{missing[0]}` (only {', '.join(entries)}); add it: {_FORM}")
     datasets: dict[str, Dataset] = {}
     for split in splits:
-        dataset = load_entry(entries[split], f"{Path(data).stem} {split}")
+        known = next(iter(datasets.values())).classes if datasets else ()
+        dataset = load_entry(entries[split], f"{Path(data).stem} {split}", known)
         join_split(datasets, split, dataset, entries[split].source)
     return datasets
 
@@ -86,6 +87,8 @@ def read_datafile(path: str | Path) -> dict[str, Entry]:
     if unknown:
         key = unknown[0] if isinstance(unknown[0], str) else shown(unknown[0])
         raise DataError(f"{path}: unknown key `{key}`; the keys are {', '.join(keys)}")
+    if content.get("kpt_shape") is not None:
+        raise DataError(f"{path}: a set of boxes and key points (`kpt_shape`); instance masks need polygons")
     names = read_names(content["names"], path) if "names" in content else None
     root = content.get("path", "")
     if root != "" and not is_name(root):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from yoloseg.data.folders import find_files
 from yoloseg.data.json_file import without_collection
 from yoloseg.data.label_images import IGNORED, attach_labels, label_rles
 from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
-from yoloseg.data.yolo import find_pictures
+from yoloseg.data.yolo import PICTURES
 from yoloseg.errors import DataError
 from yoloseg.files import is_dir
 
@@ -50,7 +51,7 @@ def load_davis(
     number = 0
     for clip in there if clips is None else clips:
         frames = []
-        for position, path in enumerate(find_pictures(photographs / clip)):
+        for position, path in enumerate(find_files(photographs / clip, PICTURES)):
             number += 1
             if position % every:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,13 @@ class Entry:
 
 
 @without_collection()
-def load_entry(entry: Entry, name: str) -> Dataset:
-    """Reads one split; `format` says how, or it is recognised. Raises DataError."""
+def load_entry(entry: Entry, name: str, known: Sequence[str] = ()) -> Dataset:
+    """Reads one split; `format` says how, or it is recognised. known: classes of another split, which this
+    one need not have. Raises DataError."""
     dataset = FORMATS[check_entry(entry)].load(entry, name)
     if entry.classes is not None:
-        dataset = choose_classes(dataset, entry.classes, entry.source)
+        chosen = [one for one in entry.classes if one in dataset.classes or one not in known]
+        dataset = choose_classes(dataset, chosen, entry.source)
     return dataset
 
 

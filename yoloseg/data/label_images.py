@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from yoloseg.data.folders import find_files
 from yoloseg.data.images import BROKEN
 from yoloseg.data.json_file import without_collection
 from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
-from yoloseg.data.yolo import find_pictures
+from yoloseg.data.yolo import PICTURES
 from yoloseg.errors import DataError
 from yoloseg.files import is_dir
 
@@ -25,7 +26,8 @@ _WORKERS = 4
 _AT_ONCE = 64  # label images that are decoded ahead
 
 MOST = 10_000  # instances of one picture: beyond, it is no label image
-# Takes the ids int32 [H, W] of a label image and its path; gives (place, entry) of each instance.
+# Takes the ids [H, W] of a label image, as `read_labels` gives them, and its path; gives (place, entry) of
+# each instance.
 Entries = Callable[[np.ndarray, Path], list[tuple[str, dict]]]
 
 
@@ -35,13 +37,13 @@ def load_label_images(
 ) -> Dataset:
     """Pascal-style label images: of `images/a/b.jpg` the ids are `instances/a/b.png`.
 
-    Pixels of 0 are background, of 255 ignored: they belong to no instance. names: class value -> name.
-    semantic: folder of PNGs of the same form whose pixels are classes; an instance is of the class that most
-    of its pixels have there. Without it every instance is of the one class in `names`.
+    Pixels of 0 are background, of 255 ignored in images of 8 bits: they belong to no instance. names: class
+    value -> name. semantic: folder of PNGs of the same form whose pixels are classes; an instance is of the
+    class that most of its pixels have there. Without it every instance is of the one class in `names`.
 
-    Left out with a Problem: pictures without a label image, label images that are broken or of another size,
-    instances of a class that `names` lacks. Raises DataError: no such folder, several names without
-    `semantic`, nothing there.
+    Left out with a Problem: pictures without a label image, label images without a picture, label images that
+    are broken or of another size, instances of a class that `names` lacks. Raises DataError: no such folder,
+    several names without `semantic`, nothing there.
     """
     if semantic is None and len(names) != 1:
         raise DataError(
@@ -67,17 +69,21 @@ def load_label_images(
                 {"category_id": kind_of.get(value, only), "segmentation": rle},
             )
             for value, rle in label_rles(ids).items()
-            if value != IGNORED
+            if value != IGNORED or ids.dtype != np.uint8
         ]
 
     pictures = []
-    for path in find_pictures(images):
+    for path in find_files(images, PICTURES):
         label = f"picture {printable(str(path))}"
         pictures.append(Picture(len(pictures) + 1, label, path, None))
     if not pictures:
         raise DataError(f"{images}: there are no pictures")
     texts = [(instances / p.path.relative_to(images)).with_suffix(".png") for p in pictures]
-    problems = Problems(instances)
+    problems, known = Problems(instances), set(texts)
+    alone = [path for path in find_files(instances, (".png",)) if path not in known]
+    if alone:
+        note = f"left out: there is no picture of theirs; first: {printable(str(alone[0]))}"
+        problems.report(f"{len(alone)} label images", note)
     attach_labels(pictures, texts, entries, problems)
     return make_dataset(name, instances, pictures, dict(sorted(names.items())), problems)
 
@@ -112,7 +118,8 @@ def attach_labels(
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """int32 [H, W], the values of a PNG of one channel: grey of 8 or 16 bits, or palette indices.
+    """[H, W], the values of a PNG of one channel: uint8 of grey of 8 bits and of palette indices, int32 of
+    more bits.
 
     Raises DataError: missing, broken, too large to be a picture, of several channels.
     """
@@ -121,19 +128,19 @@ def read_labels(path: Path) -> np.ndarray:
             if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
                 bands = "/".join(picture.getbands())
                 raise DataError(f"{path}: a label image has one channel, this has {bands}")
-            values = np.asarray(picture).astype(np.int64)
+            values, few = np.asarray(picture).astype(np.int64), picture.mode in ("1", "L", "P")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such label image") from error
     except BROKEN as error:
         raise DataError(f"{path}: broken label image ({error})") from error
     if values.ndim != 2 or values.min(initial=0) < 0 or values.max(initial=0) >= 2**31:
         raise DataError(f"{path}: not a label image: its values are not whole numbers from 0 to 2^31")
-    return values.astype(np.int32)
+    return values.astype(np.uint8 if few else np.int32)
 
 
 def most_frequent(ids: np.ndarray, kinds: np.ndarray) -> dict[int, int]:
     """Instance id -> the class that most of its pixels have, the lowest of several; 0 and 255 are none.
-    ids, kinds: int32 [H, W]."""
+    ids, kinds: whole numbers [H, W]."""
     counted = (ids > 0) & (kinds > 0) & (kinds != IGNORED)
     pairs, counts = np.unique((ids[counted].astype(np.int64) << 32) + kinds[counted], return_counts=True)
     best: dict[int, tuple[int, int]] = {}

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from yoloseg.data.coco import whole
+from yoloseg.data.folders import find_files
 from yoloseg.data.images import BROKEN
 from yoloseg.data.json_file import read_json, without_collection
 from yoloseg.data.label_images import label_rles
@@ -48,7 +49,8 @@ def load_labelme(
     of their JSON. Pixels inside the JSON (`imageData`) are not read.
 
     Left out with a Problem: files that are not such JSON, pictures that cannot be used (see `load_coco`),
-    points and lines, shapes without a label. Raises DataError: no such folder, no labelled shape.
+    points and lines, shapes without a label. Raises DataError: no such folder, no labelled shape where
+    `names` are not given.
     """
     source = Path(annotations)
     if not is_dir(source):
@@ -56,7 +58,7 @@ def load_labelme(
     problems = Problems(source)
     pictures: list[Picture] = []
     shapes: list[list[tuple[str, str, Any]]] = []  # of each picture: place, label, segmentation
-    for path in sorted(source.rglob("*.json")):
+    for path in find_files(source, (".json",)):
         try:
             document = read_json(path)
         except DataError as error:
@@ -76,16 +78,17 @@ def load_labelme(
         pictures.append(Picture(len(pictures) + 1, f"picture {printable(file)}", place, size))
         shapes.append(_shapes(document["shapes"], size, printable(str(path)), problems.report))
     found = sorted({label for own in shapes for _, label, _ in own})
-    if not found:
+    if not found and not names:
         first = f" (first problem: {problems[0]})" if problems else ""
         raise DataError(f"{source}: no labelme file with a labelled shape{first}")
     names = list(names or found)
+    number = {name.strip(): k for k, name in enumerate(names, 1)}
     for picture, own in zip(pictures, shapes, strict=True):
         for place, label, segmentation in own:
-            if label not in names:
+            if label not in number:
                 problems.report(place, f"left out: label {printable(label)} is not in `names`")
                 continue
-            fields = {"category_id": names.index(label) + 1, "segmentation": segmentation}
+            fields = {"category_id": number[label], "segmentation": segmentation}
             picture.annotations.append((place, fields))
     pictures = united(pictures, problems.report)
     return make_dataset(name or source.name, source, pictures, dict(enumerate(names, 1)), problems)

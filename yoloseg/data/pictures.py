@@ -24,6 +24,7 @@ from yoloseg.files import is_name
 
 Report = Callable[[str, str], None]  # takes a record and what was done about it
 
+ROUNDED = 2  # pixels by which a box may differ from its segmentation's however small that is
 _CHUNK = 20_000  # annotations whose polygons are checked together: bounds the memory for intermediate arrays
 
 
@@ -185,7 +186,7 @@ def _chunk_records(pictures: list[Picture], class_of: dict[int, int], report: Re
                 shape = read_rle(segmentation, view.size(*picture.size) if view else picture.size)
             else:
                 shape = Shape(None, notes=("it has no segmentation",))
-            annotation, notes = _annotation(entry, shape, class_of)
+            annotation, notes = _annotation(entry, shape, class_of, picture.size)
             for note in notes:
                 report(label_of(position, entry, picture), note)
             if annotation is not None:
@@ -207,8 +208,10 @@ def _in_pixels(picture: Picture, polygons: list) -> list:
     return [[v * (height if k % 2 else width) for k, v in enumerate(part)] for part in polygons]
 
 
-def _annotation(entry: dict, shape: Shape, class_of: dict[int, int]) -> tuple[Annotation | None, list[str]]:
-    """One annotation, or None, and what is to be reported of it."""
+def _annotation(
+    entry: dict, shape: Shape, class_of: dict[int, int], size: tuple[int, int]
+) -> tuple[Annotation | None, list[str]]:
+    """One annotation, or None, and what is to be reported of it. size: (height, width) of the picture."""
     category_id = entry.get("category_id")
     class_index = class_of.get(category_id) if type(category_id) is int else None
     if class_index is None:
@@ -216,10 +219,13 @@ def _annotation(entry: dict, shape: Shape, class_of: dict[int, int]) -> tuple[An
     if shape.segmentation is None:
         return None, [f"left out: {note}" for note in shape.notes[:1]]
     notes = [f"kept without one part: {note}" for note in shape.notes]
-    box = _box(entry.get("bbox"))
+    box, crowd = _box(entry.get("bbox")), entry.get("iscrowd") not in (None, 0, "0")
     if box is None:
         if entry.get("bbox") is not None:
             notes.append(f"its box {entry['bbox']} has no size; made again from its segmentation")
+        box = shape.box
+    elif not crowd and _contradicts(box, shape.box, size):
+        notes.append(f"its box {entry['bbox']} is not of its segmentation; made again from that")
         box = shape.box
     area, track_id, annotation_id = entry.get("area"), entry.get("track_id"), entry.get("id")
     return Annotation(
@@ -227,10 +233,23 @@ def _annotation(entry: dict, shape: Shape, class_of: dict[int, int]) -> tuple[An
         shape.segmentation,
         box,
         float(area) if type(area) in (int, float) and 0 < area < FAR**2 else shape.area,
-        entry.get("iscrowd") not in (None, 0, "0"),
+        crowd,
         annotation_id if type(annotation_id) is int else None,
         track_id if type(track_id) is int else None,
     ), notes
+
+
+def _contradicts(box: tuple, outline: tuple, size: tuple[int, int]) -> bool:
+    """Whether two boxes (x0, y0, x1, y1), cut to the picture, have an IoU below a half and do not just round
+    differently: of one that was written as two corners, say."""
+    limits = (size[1], size[0], size[1], size[0])
+    one, other = ([min(max(v, 0), most) for v, most in zip(b, limits, strict=True)] for b in (box, outline))
+    if max(abs(a - b) for a, b in zip(one, other, strict=True)) <= ROUNDED:
+        return False
+    width, height = (min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1))
+    shared = max(width, 0) * max(height, 0)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)]
+    return shared < 0.5 * (sum(areas) - shared)
 
 
 def _box(value: Any) -> tuple[float, float, float, float] | None:

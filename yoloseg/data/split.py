@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -101,10 +102,12 @@ def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
 
 
 def merged(datasets: Sequence[Dataset], name: str) -> Dataset:
-    """One data set, of that name, of several with the same classes; pictures are numbered anew. Raises
+    """One data set, of that name, of several with the same classes; pictures are numbered anew, and a clip of
+    the same name as one of another set is another clip unless its frames lie in the same folder. Raises
     DataError where some are federated and others not."""
     if len({dataset.federated for dataset in datasets}) > 1:
         raise DataError(f"{name}: some splits say which classes pictures do not show (LVIS), others do not")
+    datasets = _clips_apart(datasets)
     clip_ids: dict[str, int] = {}
     for dataset in datasets:
         clip_ids |= dataset.clip_ids
@@ -118,3 +121,33 @@ def merged(datasets: Sequence[Dataset], name: str) -> Dataset:
             records.append(replace(record, image_id=number, annotations=annotations))
     problems = [problem for dataset in datasets for problem in dataset.problems]
     return replace(datasets[0], name=name, records=records, problems=problems, clip_ids=clip_ids)
+
+
+def _clips_apart(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """The data sets with clips renamed that have the name of one before them and no folder in common."""
+    folders: dict[str, set] = {}  # of the frames of each clip so far
+    renamed = []
+    for dataset in datasets:
+        own: dict[str, set] = {}
+        for record in dataset.records:
+            if record.frame_of is not None:
+                place = record.source.parent if isinstance(record.source, Path) else None
+                own.setdefault(record.frame_of[0], set()).add(place)
+        names = {}
+        for clip, places in own.items():
+            name, number = clip, 1
+            while (name in folders and folders[name].isdisjoint(places)) or (number > 1 and name in own):
+                number += 1
+                name = f"{clip} ({number})"
+            names[clip] = name
+        for clip, places in own.items():
+            folders.setdefault(names[clip], set()).update(places)
+        records = [
+            record
+            if record.frame_of is None
+            else replace(record, frame_of=(names[record.frame_of[0]], record.frame_of[1]))
+            for record in dataset.records
+        ]
+        clip_ids = {names.get(clip, clip): number for clip, number in dataset.clip_ids.items()}
+        renamed.append(replace(dataset, records=records, clip_ids=clip_ids))
+    return renamed

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from yoloseg.data.folders import find_files
 from yoloseg.data.json_file import without_collection
 from yoloseg.data.label_images import attach_labels, label_rles
 from yoloseg.data.pictures import Picture, Problems, make_dataset, printable
 from yoloseg.data.records import Dataset
 from yoloseg.data.view import View
-from yoloseg.data.yolo import find_pictures
+from yoloseg.data.yolo import PICTURES
 from yoloseg.errors import DataError
 from yoloseg.files import is_dir
 
@@ -37,7 +38,7 @@ def load_wad(images: Path, labels: Path, name: str, view: View | None = None) ->
         if not is_dir(folder):
             raise DataError(f"{folder}: no such folder")
     pictures, paths = [], []
-    for path in find_pictures(images):
+    for path in find_files(images, PICTURES):
         label = f"picture {printable(str(path))}"
         pictures.append(Picture(len(pictures) + 1, label, path, None, view=view))
         place = labels / path.relative_to(images)

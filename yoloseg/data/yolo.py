@@ -9,11 +9,11 @@ is no such folder the text lies beside the picture.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from yoloseg.data.folders import find_files
 from yoloseg.data.json_file import without_collection
 from yoloseg.data.pictures import Picture, Problems, is_text, make_dataset, printable
 from yoloseg.data.records import Dataset
@@ -35,15 +35,16 @@ def load_yolo(
     the rule above; of one folder of pictures. Records are sorted by path and numbered from 1.
 
     A picture without a text, or with an empty one, is background. Left out with a Problem: pictures that
-    cannot be used (see `load_coco`), lines that are not a class and at least three points, lines of unknown
-    classes, polygons without area. Lines that hold only a box are counted in one Problem. Raises DataError:
-    nothing there, or only boxes.
+    cannot be used (see `load_coco`), texts in a folder of their own without a picture, lines that are not a
+    class and at least three points, lines of unknown classes, polygons without area. Lines that hold only a
+    box are counted in one Problem. Raises DataError: nothing there, or only boxes.
     """
     source = Path(images[0])
     problems = Problems(source)
     pictures: list[Picture] = []
     without, boxes, polygons, lines = 0, 0, 0, 0
-    for path, text in _pairs(images, labels):
+    pairs = _pairs(images, labels)
+    for path, text in pairs:
         picture = Picture(len(pictures) + 1, f"picture {printable(str(path))}", path, None, normalised=True)
         pictures.append(picture)
         content = _read_text(text)
@@ -75,6 +76,14 @@ def load_yolo(
         )
     if boxes:
         problems.report(f"{boxes} of {lines} lines", "left out: only a box (5 numbers), not a polygon")
+    for place in images:
+        texts = labels or _text_of(place / "picture").parent
+        if is_dir(place) and is_dir(texts) and texts != place:
+            known = {text for _, text in pairs}
+            alone = [t for t in find_files(texts, (".txt",)) if t not in known and t.name != "classes.txt"]
+            if alone:
+                note = f"left out: there is no picture of theirs; first: {printable(str(alone[0]))}"
+                problems.report(f"{len(alone)} texts", note)
     if without:
         problems.report(f"{without} of {len(pictures)} pictures", "kept as background: there is no text")
     return make_dataset(name, source, pictures, dict(sorted(names.items())), problems)
@@ -103,25 +112,12 @@ def read_names(value: Any, source: Path) -> dict[int, str]:
     return names
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Picture files below a folder, by name, in the order of their paths; hidden ones are passed over."""
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(root, name)
-            for name in files
-            if name.lower().endswith(PICTURES) and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
 def _pairs(images: Sequence[Path], labels: Path | None) -> list[tuple[Path, Path]]:
     """(picture, its text), once each."""
     pairs: dict[Path, Path] = {}
     for place in images:
         if is_dir(place):
-            found = find_pictures(place)
+            found = find_files(place, PICTURES)
         elif is_file(place) and place.suffix == ".txt":
             found = _listed(place)
         else:

@@ -58,6 +58,9 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
         videos.append({"id": video_id, "name": clip} | size)
         for (_, class_index), frames in _tracks(dataset, clip, records).items():
             rles = [None if a is None else _rle(a, height, width) for a in frames]
+            rles = [r if r and mask_utils.area(r) else None for r in rles]  # of less than a pixel: not seen
+            if not any(rles):
+                continue
             annotations.append(
                 {
                     "id": len(annotations) + 1,
