@@ -5,8 +5,10 @@ from typing import get_type_hints
 
 import pytest
 
+from yoloseg import train as command
 from yoloseg.data.augment import Augmentation
 from yoloseg.errors import YolosegError
+from yoloseg.training import run as run_module
 from yoloseg.training.recipe_file import RANGES, find_recipe
 from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES, Recipe
 from yoloseg.training.run_config import plain
@@ -92,3 +94,17 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path, text, 
 def test_a_recipe_that_is_not_there(name, told):
     with pytest.raises(YolosegError, match=told):
         find_recipe(name)
+
+
+def test_training_goes_by_the_file_and_refuses_it_before_anything_else(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(run_module, "_train", lambda config, recipe, *_: seen.append(recipe))
+    monkeypatch.setattr(run_module, "finish", lambda *_: None)
+    path = written(tmp_path, "augmentation: {mosaic: 0.5}")
+    flags = ["--data", "shapes", "--recipe", path, "--out", str(tmp_path / "run")]
+    assert command.main(flags) == 0
+    assert seen[0].name == "mine" and seen[0].augmentation.mosaic == 0.5
+    written(tmp_path, "augmentation: {mosaic: most}")
+    assert command.main([*flags[:-1], str(tmp_path / "other")]) == 2
+    assert "`mosaic` must be a number" in capsys.readouterr().err and len(seen) == 1
+    assert not (tmp_path / "other").exists()
