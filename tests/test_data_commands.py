@@ -352,6 +352,8 @@ def test_clips_of_one_name_from_different_folders_are_two(tmp_path):
     document = json.loads((path.parent / "train" / "annotations.json").read_text())
     assert [(one["name"], one["length"]) for one in document["videos"]] == [("pets", 2), ("pets (2)", 2)]
     assert len(document["annotations"]) == 4
+    with pytest.raises(DataError, match="there are 1 that may be apart"):  # it may be one clip copied
+        split_dataset(both, {"train": 0.5, "val": 0.5}, apart=False)
     same = merged([datasets[0], datasets[0]], "same")
     assert {record.frame_of[0] for record in same.records} == {"pets"}
 

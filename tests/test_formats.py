@@ -472,9 +472,12 @@ def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
     (images / "linked").symlink_to(tmp_path / "elsewhere")
     (images / "again").symlink_to(images)
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    (images / "run5").mkdir()
+    Image.fromarray(picture(0)).save(images / "run5" / "z.png")
+    (images / "current").symlink_to(images / "run5")  # found under its own name, which its label has
     found = find_files(images, (".png",))
-    assert len(found) == len(find_files(tmp_path / "elsewhere", (".png",))) >= count
-    assert all(p.relative_to(images).parts[0] == "linked" for p in found)
+    assert len(found) == len(find_files(tmp_path / "elsewhere", (".png",))) + 1 >= count + 1
+    assert {p.relative_to(images).parts[0] for p in found} == {"linked", "run5"}
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -519,6 +522,9 @@ def test_a_chosen_class_that_one_split_does_not_show(tmp_path):
     datasets = load_datasets(path)
     assert datasets["train"].classes == datasets["val"].classes == ("cat", "dog")
     assert {a.class_index for r in datasets["val"].records for a in r.annotations} == {0}
+    with pytest.raises(DataError, match="names 'dog', which is no class of the set"):
+        load_datasets(path, ("val",))
+    assert load_datasets(path, ("val",), ("dog", "cat"))["val"].classes == ("cat",), "known to a network"
     path.write_text(yaml.safe_dump(content | {"classes": ["cat", "dgo"]}))
     with pytest.raises(DataError, match="names 'dgo', which is no class of the set; did you mean 'dog'"):
         load_datasets(path)

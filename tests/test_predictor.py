@@ -2,6 +2,7 @@
 known."""
 
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -282,14 +283,18 @@ def test_files_that_lie_beside_a_source_are_not_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("address", "name"),
     [
-        ("rtsp://user:secret@host/live", "rtsp_host_live.mp4"),
-        ("https://host/clip.mp4?Signature=" + "x" * 400, "https_host_clip.mp4.mp4"),
-        ("https://host/" + "y" * 400, "https_host_" + "y" * 89 + ".mp4"),
+        ("rtsp://user:secret@host/live", r"rtsp_host_live\.mp4"),
+        ("https://host/clip.mp4?Signature=" + "x" * 400, r"https_host_clip\.mp4_\w{8}\.mp4"),
+        ("https://host/" + "y" * 400, "https_host_" + "y" * 89 + r"_\w{8}\.mp4"),
     ],
 )
 def test_recordings_of_streams_have_short_names_without_secrets(address, name):
-    source = Source("camera", [address], [address])
-    assert predict._targets(source, Path("out")) == {address: Path("out") / name}
+    for kind in ("camera", "video"):
+        (target,) = predict._targets(Source(kind, [address], [address]), Path("out")).values()
+        assert target.parent == Path("out") and re.fullmatch(name, target.name)
+    channels = [f"rtsp://host/monitor?channel={number}" for number in (1, 2)]
+    names = [predict._targets(Source("camera", [one], [one]), Path("out"))[one] for one in channels]
+    assert names[0] != names[1], "two channels of one recorder"
 
 
 @pytest.mark.usefixtures("_loaded")

@@ -57,6 +57,7 @@ def test_every_number_has_a_range():
         ("", "not a recipe"),
         ("- 1", "not a recipe"),
         ("{", "broken YAML"),
+        ("like: [paper]", "`like` must be default or paper, not ['paper']"),
         ("like: best", "`like` must be default or paper, not 'best'"),
         ("learning rate: 1", "no field 'learning rate'; there are: name, anchors_per_level"),
         ("1: 1", "no field 1"),

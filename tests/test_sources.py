@@ -252,6 +252,32 @@ def test_a_camera_that_fails_once_goes_on(monkeypatch):
     assert [frame.index for frame in open_source(0)] == [0, 2]
 
 
+def test_a_video_on_a_server_is_no_camera(monkeypatch):
+    """It has a length: every frame of it is asked for, at its own rate."""
+    picture = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda device: FakeCapture([picture] * 3))
+    source = open_source("https://host/clip.mp4")
+    assert source.kind == "video" and source.fps == {"https://host/clip.mp4": 25.0}
+    assert [frame.time for frame in source] == [0.0, 0.04, 0.08]
+
+
+def test_a_stream_that_falls_silent_ends(monkeypatch):
+    """A read of a dead stream may take half a minute; it is not asked thirty times."""
+    clock = iter(np.arange(0, 1000, 3.0))
+    monkeypatch.setattr(sources.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(sources.time, "sleep", lambda seconds: None)
+    captures = []
+
+    class Silent(FakeCapture):
+        def __init__(self, device):
+            super().__init__([np.zeros((4, 4, 3), np.uint8)], announced=-1)
+            captures.append(self)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Silent)
+    assert len(list(open_source("rtsp://host/live"))) == 1
+    assert captures[-1].frame < 6
+
+
 def test_a_device_of_linux_is_a_camera(monkeypatch):
     devices = []
     monkeypatch.setattr(cv2, "VideoCapture", lambda device: devices.append(device) or FakeCapture([]))

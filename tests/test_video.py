@@ -84,6 +84,13 @@ def test_names_that_are_no_text(tmp_path):
             write(GREY)
 
 
+def test_names_in_any_script(tmp_path):
+    for name in ("3.45.12\u202fPM", "\u3000動画", "Mu\u0308ller"):
+        with video_writer(tmp_path / f"{name}.mp4", 10) as write:
+            write(GREY)
+        assert len(read(tmp_path / f"{name}.mp4")[1]) == 1
+
+
 def test_a_picture_in_a_format_that_is_none(tmp_path):
     for name in ("a", "a.xyz", "a.\udcfc"):
         with pytest.raises(UsageError, match="no picture format has the suffix"):

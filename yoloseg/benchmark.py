@@ -112,7 +112,8 @@ def benchmark(options: Options) -> None:
         model = untrained_network(options.size, imgsz or (416, 416), picture)
     else:
         model = resized_input(load_model(options.weights[0]), imgsz)
-    print_prediction(time_prediction(model, picture, options.masks or 20, options.repeats), threads)
+    masks = options.masks or min(20, model.max_detections)
+    print_prediction(time_prediction(model, picture, masks, options.repeats), threads)
 
 
 def _compare(options: Options) -> None:

@@ -147,9 +147,10 @@ def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.evaluation.vis_model import evaluate_tracks
     from yoloseg.evaluation.vis_report import write_vis_report
 
-    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    model = load(options.weights)
+    dataset = load_datasets(options.data, (options.split,), model.classes)[options.split]
     evaluation = evaluate_tracks(
-        load(options.weights),
+        model,
         dataset,
         score_threshold=options.conf,
         max_detections=options.max_detections,
@@ -176,12 +177,12 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.evaluation.report import write_report
     from yoloseg.inference.exported import ExportedFile
 
-    dataset = load_datasets(options.data, splits=(options.split,))[options.split]
+    model = load(options.weights)
+    dataset = load_datasets(options.data, (options.split,), model.classes)[options.split]
     if options.task == "lvis" and not dataset.federated:
         raise UsageError(f"--task lvis: {dataset.name} does not say which classes its pictures do not show")
     if options.task == "coco":
         dataset = replace(dataset, frequencies=())
-    model = load(options.weights)
     most = default_limit(dataset, model) if options.max_detections is None else options.max_detections
     if not dataset.federated:
         if most > LIMITS[-1]:

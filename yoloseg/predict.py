@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -147,7 +148,7 @@ def _check_labels(options: Options, source: Source, targets: dict[str, Path]) ->
 
     folder = options.out / "labels"
     videos = [name for name in targets if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-    if source.kind == "camera" or videos:
+    if source.kind in ("camera", "video") or videos:
         raise UsageError(f"{(videos or source.names)[0]}: --save-labels is for pictures; save frames as such")
     if options.features:
         raise UsageError("give --save-labels or --features, not both")
@@ -214,17 +215,16 @@ def _targets(source: Source, out: Path) -> dict[str, Path]:
     Raises UsageError when a file would be written over a source or over another's drawing.
     """
     from yoloseg.errors import UsageError
+    from yoloseg.files import is_file
     from yoloseg.inference.sources import VIDEO_SUFFIXES
 
-    if source.kind == "camera":
-        name = source.names[0]
-        plain = re.sub(r"//[^/@]*@", "//", name.partition("?")[0])  # no password, no signature
-        return {name: out / (re.sub(r"[^\w.-]+", "_", plain)[:LONGEST_NAME] + ".mp4")}
+    streams = [name for name in source.names if source.kind == "camera" or "://" in name]
+    targets = {name: out / (_recording(name) + ".mp4") for name in streams}
     # as they are called: what a link leads to may have another name, and lie elsewhere
-    paths = {name: Path(os.path.abspath(name)) for name in source.names}
+    paths = {name: Path(os.path.abspath(name)) for name in source.names if name not in targets}
     files = {path.resolve() for path in paths.values()}
-    common = os.path.commonpath([path.parent for path in paths.values()])
-    targets, taken = {}, {}
+    common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
+    taken = {}
     for name, path in paths.items():
         target = out / path.relative_to(common)
         if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -233,7 +233,7 @@ def _targets(source: Source, out: Path) -> dict[str, Path]:
             target = target.with_name(target.name + ".png")
         if target.resolve() in files:
             raise UsageError(f"--out {out} would overwrite the source {name}; name another folder")
-        if target.exists() and target.resolve().parent == path.parent.resolve():
+        if is_file(target) and target.resolve().parent == path.parent.resolve():
             raise UsageError(f"--out {out} would overwrite {target}; name another folder")
         if target in taken:
             raise UsageError(
@@ -242,6 +242,16 @@ def _targets(source: Source, out: Path) -> dict[str, Path]:
         targets[name] = target
         taken[target] = name
     return targets
+
+
+def _recording(address: str) -> str:
+    """What a stream's recording is called: its address without password and query; what that cuts off is
+    told apart by a digest."""
+    plain = re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
+    name = re.sub(r"[^\w.-]+", "_", plain)
+    if "?" in address or len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}_{hashlib.sha256(address.encode()).hexdigest()[:8]}"
+    return name
 
 
 class _Document:

@@ -33,13 +33,16 @@ YOLO_KEYS = ("path", "nc", "download", "roboflow", "channels", "kpt_shape")  # b
 _FORM = "it needs lines such as `train: {annotations: FILE.json, images: FOLDER}` and the same for `val`"
 
 
-def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) -> dict[str, Dataset]:
+def load_datasets(
+    data: str | Path, splits: Sequence[str] = ("train", "val"), known: Sequence[str] = ()
+) -> dict[str, Dataset]:
     """The asked splits of a data file, or of the built-in set where `data` is "shapes".
 
     Classes and their order are those of the first split of `splits`; the others are brought to them by name
     (see `align_classes`), so ask for "train" first. To evaluate alone, bring the split to the network's
-    classes. Raises DataError: no such file, not such a YAML file, a split that is not in it, a split that
-    cannot be read, a "train" or "val" without any instance, splits whose classes differ.
+    classes. known: classes that `classes` of the data file may name though the first split has none of them,
+    such as the network's. Raises DataError: no such file, not such a YAML file, a split that is not in it, a
+    split that cannot be read, a "train" or "val" without any instance, splits whose classes differ.
     """
     if str(data) == "shapes":
         from yoloseg.data.shapes import load_shapes
@@ -51,7 +54,7 @@ def load_datasets(data: str | Path, splits: Sequence[str] = ("train", "val")) ->
         raise DataError(f"{data}: it has no `{missing[0]}` (only {', '.join(entries)}); add it: {_FORM}")
     datasets: dict[str, Dataset] = {}
     for split in splits:
-        known = next(iter(datasets.values())).classes if datasets else ()
+        known = next(iter(datasets.values())).classes if datasets else known
         dataset = load_entry(entries[split], f"{Path(data).stem} {split}", known)
         join_split(datasets, split, dataset, entries[split].source)
     return datasets

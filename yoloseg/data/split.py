@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,8 @@ def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
     first_of: dict[str, int] = {}
     for index, record in enumerate(dataset.records):
         if record.frame_of is not None:
-            owner[index] = find(first_of.setdefault(record.frame_of[0], index))
+            clip = re.sub(r" \(\d+\)$", "", record.frame_of[0])  # `merged` may have made two of one
+            owner[index] = find(first_of.setdefault(clip, index))
     for one, other in alike(thumbnails(dataset.records)) if apart else ():
         owner[find(other)] = find(one)
     groups: dict[int, list[int]] = {}

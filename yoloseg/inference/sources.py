@@ -21,6 +21,7 @@ VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 FPS_UNKNOWN = 25.0
 ESTIMATED = {".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv"}  # OpenCV counts their frames by the duration
 LONGEST_GAP = 30  # unreadable frames in a row after which a video or a stream is taken to have ended
+LONGEST_SILENCE = 5.0  # seconds after which a stream that gives nothing is taken to have ended
 CAMERA_PAUSE = 0.05  # seconds after each of them, of a camera
 
 
@@ -41,7 +42,7 @@ class Frame(NamedTuple):
 class Source:
     """Iterable of Frame. Made by `open_source`, which refuses what cannot be read before the first frame.
 
-    kind: "pictures", "video" (a file), "camera" (a camera or network stream, which has no end of its own) or
+    kind: "pictures", "video" (a file, also on a server), "camera" (a camera or a stream without an end) or
     "mixed" (a list). names: what will be read, one name for each picture or video. fps: frames a second by
     name, where a video says. skipped: one line for each picture or video of which something turned out
     unreadable; filled while iterating. dropped: frames of a camera that came while others were worked on.
@@ -69,7 +70,7 @@ class Source:
             elif isinstance(item, np.ndarray):
                 yield Frame(name, item, None, position=position)
             elif self.kind in ("video", "camera"):
-                yield from _frames(name, item, self.skipped)
+                yield from _frames(name, item, self.kind == "video", self.skipped)
             else:
                 try:
                     image = read_image(Path(item))
@@ -123,7 +124,7 @@ def _open_path(source: str | Path) -> Source:
     if device := re.fullmatch(r"/dev/video(\d+)", text):
         return _open_video("camera", f"camera{int(device[1])}", int(device[1]))
     if "://" in text:
-        return _open_video("camera", text, text)
+        return _open_video("camera" if _endless(text) else "video", text, text)
     if text.isdecimal():
         return _open_video("camera", f"camera{int(text)}", int(text))
     if any(sign in text for sign in "*?["):
@@ -160,6 +161,14 @@ def _open_video(kind: str, name: str, device: int | str) -> Source:
     return Source(kind, [name], [device], fps={name: fps} if fps > 0 else {})
 
 
+def _endless(address: str) -> bool:
+    """Whether a stream has no length: a video on a server has one."""
+    capture = _open_capture(address, address)
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    return count <= 0
+
+
 def _open_capture(name: str, device: int | str) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(device)
     if not capture.isOpened():
@@ -171,25 +180,27 @@ def _open_capture(name: str, device: int | str) -> cv2.VideoCapture:
     return capture
 
 
-def _frames(name: str, device: int | str, skipped: list[str]) -> Iterator[Frame]:
-    """Frames of one video or camera. Unreadable ones are left out and counted in one line added to
+def _frames(name: str, device: int | str, is_file: bool, skipped: list[str]) -> Iterator[Frame]:
+    """Frames of one video (is_file) or camera. Unreadable ones are left out and counted in one line added to
     `skipped`."""
     capture = _open_capture(name, device)
     try:
-        is_file = isinstance(device, str) and "://" not in device
         fps = capture.get(cv2.CAP_PROP_FPS)
         step = 1 / fps if 1 <= fps <= 240 else 1 / FPS_UNKNOWN
         announced = max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if is_file else 0
         index = read = failed = lost = 0
         started, stamp = time.monotonic(), -1.0
+        last = started
         while failed < LONGEST_GAP:
             good, picture = capture.read()
             if good:
                 now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - started
                 stamp = now if now > stamp else stamp + step  # some decoders do not say
                 yield Frame(name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), index, stamp)
-                read, failed, lost = read + 1, 0, lost + failed
+                read, failed, lost, last = read + 1, 0, lost + failed, time.monotonic()
             elif is_file and index >= announced > 0:
+                break
+            elif not is_file and time.monotonic() - last > LONGEST_SILENCE:
                 break
             else:
                 failed += 1

@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from yoloseg.errors import UsageError
@@ -38,7 +39,8 @@ class VisResults:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written is not to be written
+            self._file.close()
 
     def add(self, video_id: int, frame: int, tracks: Tracks) -> None:
         """Adds one frame, `frame` counted from 0; frames come in order, ones that are left out are null."""

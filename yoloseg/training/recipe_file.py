@@ -72,7 +72,7 @@ def find_recipe(name: str) -> Recipe:
         raise UsageError(f"{path}: not a recipe: it needs lines such as `learning_rate: 0.005`")
     content = dict(content)
     like = content.pop("like", "default")
-    if like not in RECIPES:
+    if not isinstance(like, str) or like not in RECIPES:
         raise UsageError(f"{path}: `like` must be {' or '.join(RECIPES)}, not {shown(like)}")
     recipe = changed(RECIPES[like], {"name": path.stem} | content, str(path))
     for name in ("learning_rate", "weight_decay"):

@@ -27,6 +27,8 @@ class Recipe:
     logit_adjustment: strength of `losses.class_shift`, which makes up for rare classes; 0 for none.
     gains: how much the balanced terms of box, objectness, class and mask count; all 1 is the report's eq. 1.
         A gain stays in force where a factor on the loss itself would be learned away.
+    nms_iou, max_detections: of the suppression whose proposals can become ROIs in training; nms_iou is also
+        the network's own. How many detections it keeps is --max-detections of the training.
     rois: ROIs a picture that train the mask subnet; at most half are matched proposals, the rest jittered
         boxes.
     optimizer: "sgdw", decay subtracted as wd x w at the peak of the rate and in proportion below it;

@@ -115,8 +115,8 @@ def _train(
     if frozen == math.inf:
         freeze_backbone(model)
     loader = build_loader(config, recipe, batch, datasets["train"])
-    if loader.weights is not None and np.ptp(loader.weights) == 0:
-        console.print(f"--sampling {config.sampling} shows all pictures alike: {RARE}")
+    if config.sampling == "repeat-factor" and np.ptp(loader.weights) == 0:
+        console.print(f"--sampling repeat-factor shows all pictures alike: {RARE}")
     trainer = Trainer(model, recipe, config.seed, counts_shown(datasets["train"], loader.weights))
     trainer.rate_factors.update(slower)
     if progress is None:
