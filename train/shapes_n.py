@@ -2,8 +2,8 @@
 
     python train/shapes_n.py            (the same as `python -m yoloseg.train --out runs/shapes_n`)
 
-Five epochs, 375 steps of batch 16, about eight minutes: box AP .453 / AP50 .668, mask AP .475 / AP50 .673 on
-the 120 validation frames, measured before n became lighter (commit e347105).
+Five epochs, 375 steps of batch 16, about eight minutes; docs/measured.md has what it reaches on the 120
+validation frames.
 """
 
 from pathlib import Path
