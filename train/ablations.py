@@ -69,6 +69,12 @@ ARMS = {
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         )
     },
+    "copy-paste, colour, scale and translate": {
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1, copy_paste=0.5
+        ),
+        "mixing": 0.7,
+    },
     "learned balance, colour, scale and translate": {
         "balance": "each",
         "augmentation": Augmentation(
