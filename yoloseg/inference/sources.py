@@ -21,8 +21,8 @@ VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 FPS_UNKNOWN = 25.0
 ESTIMATED = {".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv"}  # OpenCV counts their frames by the duration
 LONGEST_GAP = 30  # unreadable frames in a row after which a video or a stream is taken to have ended
-LONGEST_SILENCE = 5.0  # seconds after which a stream that gives nothing is taken to have ended
 CAMERA_PAUSE = 0.05  # seconds after each of them, of a camera
+LONGEST_SILENCE = 5.0  # seconds after which a stream that gives nothing is taken to have ended
 
 
 class Frame(NamedTuple):
@@ -124,7 +124,7 @@ def _open_path(source: str | Path) -> Source:
     if device := re.fullmatch(r"/dev/video(\d+)", text):
         return _open_video("camera", f"camera{int(device[1])}", int(device[1]))
     if "://" in text:
-        return _open_video("camera" if _endless(text) else "video", text, text)
+        return _open_video("camera", text, text)
     if text.isdecimal():
         return _open_video("camera", f"camera{int(text)}", int(text))
     if any(sign in text for sign in "*?["):
@@ -157,16 +157,10 @@ def _open_list(source: Sequence) -> Source:
 def _open_video(kind: str, name: str, device: int | str) -> Source:
     capture = _open_capture(name, device)
     fps = capture.get(cv2.CAP_PROP_FPS)
+    if isinstance(device, str) and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
+        kind = "video"  # on a server: a stream without an end has no length
     capture.release()
     return Source(kind, [name], [device], fps={name: fps} if fps > 0 else {})
-
-
-def _endless(address: str) -> bool:
-    """Whether a stream has no length: a video on a server has one."""
-    capture = _open_capture(address, address)
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    capture.release()
-    return count <= 0
 
 
 def _open_capture(name: str, device: int | str) -> cv2.VideoCapture:
