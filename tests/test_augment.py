@@ -1,82 +1,16 @@
 import cv2
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixels import pixel_centres, point_in_polygon, seeds
+from painted import COLOURS, GROUND, SIZE, check_agreement, painted_set
+from pixels import seeds
 
 from yoloseg.data.augment import Affine, Augmentation, Colour, Erase, place
-from yoloseg.data.copy_paste import CopyPaste, behind, choose_place, fit_to_paste
+from yoloseg.data.copy_paste import CopyPaste
 from yoloseg.data.geometry import similarity
 from yoloseg.data.instances import Instance
-from yoloseg.data.letterbox import PADDING
-from yoloseg.data.records import Annotation, Record
+from yoloseg.data.records import Record
 from yoloseg.data.samples import Flip, Sample, read_sample
-
-COLOURS = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250]], np.uint8)  # of class 0, 1, 2
-GROUND = 60
-SIZE = (96, 128)
-
-
-def painted_set(rng, pictures=5):
-    """Letterboxed samples whose every object is a convex blob painted in the colour of its class."""
-    samples = []
-    for number in range(pictures):
-        height, width = (int(v) for v in rng.integers(60, 160, 2))
-        image = np.full((height, width, 3), GROUND, np.uint8)
-        taken = np.zeros((height, width), bool)
-        annotations = []
-        x, y = pixel_centres(height, width)
-        for _ in range(int(rng.integers(0, 4))):
-            radius = rng.uniform(8, 22, 2)
-            centre = rng.uniform(radius, [width - radius[0], height - radius[1]])
-            angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
-            polygon = (centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(np.float32)
-            inside = point_in_polygon(x, y, polygon)
-            if (inside & taken).any() or inside.sum() < 150:
-                continue
-            kind = int(rng.integers(3))
-            image[inside] = COLOURS[kind]
-            taken |= cv2.dilate(inside.astype(np.uint8), np.ones((7, 7))) > 0
-            segmentation = (polygon,)
-            annotations.append(Annotation(kind, segmentation, (0, 0, 1, 1), 1.0))
-        record = Record(number, lambda image=image: image, height, width, tuple(annotations))
-        samples.append(read_sample(record, SIZE))
-    return samples
-
-
-def shown_class(image):
-    """int [h, w]: the class whose colour a pixel has, -1 for ground and padding, -2 for mixtures."""
-    distance = np.abs(image[:, :, None].astype(int) - COLOURS).max(-1)
-    kind = np.where(distance.min(-1) < 30, distance.argmin(-1), -2)
-    grey = image[:, :, 0].astype(int)
-    plain = (np.ptp(image.astype(int), -1) < 8) & (grey > GROUND - 8) & (grey < PADDING + 8)
-    return np.where(plain, -1, kind)
-
-
-def uniform(labels):
-    """bool [h, w]: where the 5 x 5 pixels around have one label."""
-    labels, around = labels.astype(np.float32), np.ones((5, 5))
-    return cv2.dilate(labels, around) == cv2.erode(labels, around)
-
-
-def check_agreement(sample):
-    """Picture, masks, boxes and classes tell the same story, but for two pixels along the outlines."""
-    height, width = sample.image.shape[:2]
-    kinds = shown_class(sample.image)
-    told = np.full((height, width), -1)
-    for one in sample.instances:
-        mask = one.rasterise(height, width)
-        told[mask > 0] = one.class_index
-        if mask.any():
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            x0, y0, x1, y1 = one.box(height, width)
-            assert x0 <= columns[0] + 0.8 and y0 <= rows[0] + 0.8
-            assert x1 >= columns[-1] + 0.2 and y1 >= rows[-1] + 0.2
-            assert 0 <= x0 and 0 <= y0 and x1 <= width and y1 <= height
-    clear = (kinds != -2) & uniform(kinds) & uniform(told)
-    assert clear.mean() > 0.3
-    assert np.array_equal(kinds[clear], told[clear])
 
 
 def chain_of(flags, rng):
@@ -212,63 +146,6 @@ def test_erase_fills_one_box_of_the_asked_area():
         area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / 1e4
         assert 0.01 < area < 0.25 and changed.sum() > 0.95 * area * 1e4
     assert Erase(0.0)(sample, np.random.default_rng(0)) is sample
-
-
-def blob(kind, x0, y0, x1, y1, **labels):
-    polygon = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)
-    return Instance(kind, polygons=(polygon,), **labels)
-
-
-def test_objects_behind_lose_what_is_hidden():
-    hidden = np.zeros((50, 50), bool)
-    hidden[10:20, 10:20] = True
-    apart, half, crowd = blob(0, 30, 30, 40, 40), blob(1, 15, 10, 25, 20), blob(2, 0, 0, 50, 50, crowd=True)
-    kept = behind((apart, half, crowd), hidden)
-    assert kept[0] is apart and kept[2] is crowd
-    assert kept[1].class_index == 1 and np.allclose(kept[1].box(50, 50), [20, 10, 25, 20])
-    assert kept[1].rasterise(50, 50).sum() == 50
-    assert behind((blob(1, 12, 10, 21, 20),), hidden) is None  # it would show a ninth of itself
-
-
-def test_objects_are_pasted_where_it_looks_like_home():
-    # left half dark, right half bright; the object comes from bright surroundings
-    image = np.full((128, 128, 3), 20, np.uint8)
-    image[:, 64:] = 220
-    sample = Sample(image, (blob(0, 100, 0, 128, 128),), region=(0, 0, 128, 128))
-    rng = np.random.default_rng(0)
-    places = [choose_place(sample, np.array([220.0] * 3), np.array([20.0, 20.0]), rng) for _ in range(60)]
-    assert all(place[0] > 64 for place in places)
-    # nor on top of the object that stands there
-    assert all(place[0] + 10 <= 108 for place in places)
-    assert all(10 <= place[1] <= 118 for place in places)
-    assert choose_place(sample, np.array([220.0] * 3), np.array([140.0, 20.0]), rng) is None
-    assert choose_place(sample, np.array([255.0, 0, 0]), np.array([20.0, 20.0]), rng) is None
-    crowded = Sample(image, (blob(0, 0, 0, 128, 128),))
-    assert choose_place(crowded, np.array([220.0] * 3), np.array([20.0, 20.0]), rng) is None
-
-
-def test_only_whole_objects_of_middling_size_are_pasted():
-    donor = Sample(np.zeros((100, 100, 3), np.uint8), region=(0, 20, 100, 80))
-    assert fit_to_paste(blob(0, 20, 30, 50, 60), donor)
-    assert not fit_to_paste(blob(0, 20, 30, 50, 60, crowd=True), donor)
-    assert not fit_to_paste(blob(0, 20, 30, 26, 60), donor)       # too thin
-    assert not fit_to_paste(blob(0, 3, 30, 97, 60), donor)        # too large
-    assert not fit_to_paste(blob(0, 20, 50, 50, 80), donor)       # cut by the picture's lower edge
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_copy_paste_adds_labelled_objects(count):
-    rng = np.random.default_rng(3)
-    image = np.full((96, 128, 3), GROUND, np.uint8)
-    donor_image = image.copy()
-    donor_image[30:60, 40:70] = COLOURS[2]
-    donor = Sample(donor_image, (blob(2, 40, 30, 70, 60),) * count)
-    sample = CopyPaste(1.0, most=1)(Sample(image), rng, [donor])
-    assert len(sample.instances) == count
-    if count:
-        assert sample.instances[0].class_index == 2
-        check_agreement(sample)
-        assert np.array_equal(image, np.full_like(image, GROUND))
 
 
 def test_what_changes_nothing_is_not_in_the_chain():

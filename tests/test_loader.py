@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from yoloseg.data.augment import Affine, Augmentation, Colour
-from yoloseg.data.loader import CROWD, EMPTY, Loader
+from yoloseg.data.copy_paste import CopyPaste
+from yoloseg.data.loader import CROWD, EMPTY, Loader, Neighbours
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.sample_cache import SampleCache
 from yoloseg.data.samples import Flip
@@ -94,6 +95,43 @@ def test_batches_depend_on_seed_epoch_and_index_alone(workers):
         again.epoch = 6
         assert not same(again[0], batches[0])
     assert not same(Loader(make_dataset(16), (32, 64), 4, augment=[Flip()], seed=8)[0], batches[0])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_what_is_mixed_in_depends_on_seed_epoch_and_index_alone(workers):
+    def loader(**more):
+        augment = [CopyPaste(0.8), Affine(mosaic=0.5)]
+        return Loader(make_dataset(16, size=(8, 16)), (64, 128), 4, augment=augment, seed=7, **more)
+
+    reference = loader(workers=0, cache_bytes=0)
+    batches = [reference[i] for i in range(4)]
+    assert max((batch["classes"] >= 0).sum(1).max() for batch in batches) > 3
+    again = loader(workers=workers)
+    for order in ((0, 1, 2, 3), (2, 0, 3, 3, 1)):
+        assert all(same(again[i], batches[i]) for i in order)
+
+
+@pytest.mark.parametrize("pictures, weights", [(5, None), (100, None), (100, True)])
+def test_what_is_mixed_in_comes_from_just_before(pictures, weights):
+    """With `weights` from pictures that come as often as these say: here half of them never."""
+    if weights:
+        weights = np.tile([0.0, 2.0], pictures // 2)
+    shown = []
+
+    def note(sample, rng, samples):
+        shown.append([int(one.image[16, 16, 0]) for one in samples])
+        return sample
+
+    loader = Loader(make_dataset(pictures), (32, 32), 5, augment=[note], weights=weights, workers=0, seed=2)
+    order = pictures_in(loader)
+    assert len(shown) == pictures
+    for index, others in enumerate(shown):
+        assert others == [order[index - 1 - back] for back in range(min(64, pictures))]
+    if weights is not None:
+        assert all(number % 2 for others in shown for number in others)
+    samples = Neighbours(loader.samples, np.arange(pictures), 0)
+    with pytest.raises(IndexError, match="neighbour"):
+        samples[len(samples)]
 
 
 def test_flips_are_drawn_for_each_picture():

@@ -1,7 +1,7 @@
 """What training does to a sample: colour, an affine map (of one picture or of four), a mirror, a blank box.
 
-Every transform is called with (sample, rng, samples), `samples` being all pictures of the set by index,
-letterboxed; only those that mix pictures look at them. See `yoloseg.data.samples.Transform`.
+Every transform is called with (sample, rng, samples), `samples` being other pictures of the set, letterboxed;
+only those that mix pictures look at them. See `yoloseg.data.samples.Transform`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from yoloseg.data.copy_paste import CopyPaste
-from yoloseg.data.geometry import compose, opencv_matrix, similarity
+from yoloseg.data.geometry import averaged, compose, opencv_matrix, similarity
 from yoloseg.data.letterbox import PADDING
 from yoloseg.data.samples import Flip, Sample, Transform, inside, picture_region
 
@@ -23,7 +23,8 @@ class Augmentation:
     """How much of everything. Each field is a field of the transform named in brackets.
 
     flip: probability (Flip). hue, saturation, value: largest change (Colour). scale, translate, rotate,
-    mosaic: (Affine). copy_paste: probability (CopyPaste). erase: probability (Erase).
+    mosaic: (Affine). copy_paste: probability (CopyPaste), each object mirrored or not unless flip is 0 or 1.
+    erase: probability (Erase).
     """
 
     flip: float = 0.5
@@ -41,7 +42,7 @@ class Augmentation:
         """In the order in which they are applied; those that would change nothing are left out."""
         chain: list[Transform] = []
         if self.copy_paste:
-            chain.append(CopyPaste(self.copy_paste))
+            chain.append(CopyPaste(self.copy_paste, mirror=0.5 if 0 < self.flip < 1 else 0.0))
         if self.mosaic or self.scale != (1.0, 1.0) or self.translate or self.rotate:
             chain.append(Affine(tuple(self.scale), self.translate, self.rotate, self.mosaic))
         if self.flip:
@@ -82,8 +83,7 @@ class Affine:
     factor from `scale` (log-uniform), turned by up to `rotate` degrees and moved into the frame.
 
     One picture moves by up to `translate` of the frame's sides; the point where four meet lies anywhere in
-    the middle half of the frame. What no picture covers is grey. The other three are any of the set, whatever
-    the sampling.
+    the middle half of the frame. What no picture covers is grey.
     """
 
     scale: tuple[float, float] = (0.5, 1.5)
@@ -148,14 +148,8 @@ class Erase:
 
 
 def place(canvas: np.ndarray, picture: np.ndarray, matrix: np.ndarray) -> None:
-    """Draws `picture` into `canvas` (uint8 [h, w, 3], changed) moved by matrix [2, 3]; the rest stays.
-
-    Shrunk pictures are averaged first: sampling alone would make fine texture flicker.
-    """
-    shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if shrink < 0.6 and min(picture.shape[:2]) > 2:
-        half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        picture, matrix = half, compose(matrix, np.array([[2.0, 0, 0], [0, 2.0, 0]]))  # odd sides, too
+    """Draws `picture` into `canvas` (uint8 [h, w, 3], changed) moved by matrix [2, 3]; the rest stays."""
+    picture, matrix = averaged(picture, matrix)
     # its own border once more around it: bilinear sampling needs it, or a line between two tiles stays grey
     picture = cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     matrix = compose(matrix, np.array([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]))

@@ -5,6 +5,7 @@ Coordinates are continuous (x, y): the centre of the pixel in row i, column j is
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 
@@ -45,6 +46,16 @@ def opencv_matrix(matrix: np.ndarray) -> np.ndarray:
     shifted = matrix.copy()
     shifted[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
     return shifted
+
+
+def averaged(picture: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The picture [h, w, ...] and the matrix [2, 3] to warp it by; halved first where `matrix` shrinks it to
+    less than 0.6 of its sides: bilinear sampling alone would make fine texture flicker."""
+    shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if shrink >= 0.6 or min(picture.shape[:2]) <= 2:
+        return picture, matrix
+    half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return half, compose(matrix, np.array([[2.0, 0, 0], [0, 2.0, 0]]))  # 2 with odd sides, too
 
 
 def horizontal_flip(width: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from yoloseg.data.sampling import drawn
 from yoloseg.errors import DataError, UsageError
 
 EMPTY, CROWD = -1, -2  # in place of a class index
+NEIGHBOURS = 64  # pictures from which something may be mixed in
 
 
 class Loader(keras.utils.PyDataset):
@@ -36,7 +37,8 @@ class Loader(keras.utils.PyDataset):
     (`yoloseg.data.sampling`). The last, incomplete batch is dropped, or with drop_last=False filled
     from the start of the epoch's order; a set smaller than a batch is repeated to fill one.
 
-    `augment` is applied to every sample, until `augment_by` says otherwise.
+    `augment` is applied to every sample, until `augment_by` says otherwise; what it mixes in comes from the
+    64 pictures before in the epoch's order (the first ones of an epoch: from its end).
 
     Pictures are decoded and augmented at imgsz; where `output_size` (height, width) is set to something else,
     between two epochs, batches are of that size.
@@ -155,8 +157,9 @@ class Loader(keras.utils.PyDataset):
         sample = self.samples[int(order[index % len(order)])]
         rng = np.random.default_rng((self.seed, epoch, 1, index))
         late = self.closing_epoch is not None and epoch >= self.closing_epoch
+        others = Neighbours(self.samples, order, index)
         for transform in self.closing if late else self.augment:
-            sample = transform(sample, rng, self.samples)
+            sample = transform(sample, rng, others)
         return sample.resized(self.output_size)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
@@ -196,6 +199,22 @@ class Loader(keras.utils.PyDataset):
                         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="loader")
                     self._ahead[key] = self._executor.submit(self._batch, *key)
         return future
+
+
+class Neighbours(Sequence[Sample]):
+    """Up to NEIGHBOURS samples that come before `index` in the epoch's order, the nearest first: what is
+    mixed in comes as often as the sampling says, and was decoded a moment ago, however large the set is."""
+
+    def __init__(self, samples: SampleCache, order: np.ndarray, index: int):
+        self._samples, self._order, self._index = samples, order, index
+
+    def __len__(self) -> int:
+        return min(len(self._order), NEIGHBOURS)
+
+    def __getitem__(self, back: int) -> Sample:
+        if not 0 <= back < len(self):
+            raise IndexError(f"neighbour {back} of {len(self)}")
+        return self._samples[int(self._order[(self._index - 1 - back) % len(self._order)])]
 
 
 def pack(

@@ -1,6 +1,6 @@
 """A sample: a picture at the network's size with its instances; and what may be done to it in training.
 
-A transform is called with (sample, rng, samples), the last being every picture of the set by index, and
+A transform is called with (sample, rng, samples), the last being other pictures to take something from, and
 returns a new sample, changing neither the given one nor its arrays (they are cached). It moves pixels by a
 matrix and gives the same matrix to the instances; outlines become pixels only when a batch is packed.
 """
