@@ -16,10 +16,9 @@ def load(path):
     """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
     with zipfile.ZipFile(path) as archive:
         document = json.loads(archive.read("metadata.json"))
-    if document.get("raw"):
-        sys.exit(f"{path} is raw: see yoloseg/inference/raw.py")
-    interpreter = Interpreter(path, num_threads=2)
-    size = tuple(document["input"]["frame"])
+    if document.get("raw") or not document["masks"]:
+        sys.exit(f"{path} is raw, or finds boxes alone: see yoloseg/inference")
+    interpreter, size = Interpreter(path, num_threads=2), tuple(document["input"]["frame"])
 
     def detect(frame):
         if frame.shape[:2] == size:  # the file letterboxes its own frames
@@ -36,7 +35,9 @@ def letterboxed(interpreter, frame, imgsz):
     """A frame of another size: scaled into the network's input, centred on grey; boxes are scaled back."""
     scale = min(imgsz[0] / frame.shape[0], imgsz[1] / frame.shape[1])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    scaled = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)[: imgsz[0], : imgsz[1]]
+    sides = [max(1, round(side * scale)) for side in frame.shape[1::-1]]
+    size = sides if 1 in sides else None  # the short side of a long picture must not vanish
+    scaled = cv2.resize(frame, size, fx=scale, fy=scale, interpolation=method)[: imgsz[0], : imgsz[1]]
     height, width = scaled.shape[:2]
     top, left = (imgsz[0] - height) // 2, (imgsz[1] - width) // 2
     image = np.full((1, *imgsz, 3), 114, np.uint8)

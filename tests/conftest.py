@@ -5,11 +5,8 @@ import ctypes
 import gc
 import sys
 
-import keras
 import pytest
-import tensorflow as tf
 from hypothesis import settings
-from tensorflow.python.framework.ops import gradient_registry
 
 LONGEST = (
     "test_train_command.py",
@@ -20,16 +17,30 @@ LONGEST = (
     "test_benchmark.py",
 )
 
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 settings.register_profile("no deadline", deadline=None)  # other jobs on the machine are no failure
 settings.load_profile("no deadline")
 
 
-def forget(names) -> None:
+def pytest_configure(config):
+    """Not in the process that only hands out the tests (-n): it has no need to wait for TensorFlow."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def pytest_collection_finish():
+    """What was imported stays: a collection need not look at all of TensorFlow each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def forget(registry, names) -> None:
     """A training's all-reduce and each LeakyReLU are a tf.custom_gradient. TensorFlow registers them for the
     life of the process, and with them the whole traced graph: nearly a gigabyte for each training."""
     for name in names:
-        del gradient_registry._registry[name]
+        del registry[name]
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
@@ -42,14 +53,18 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def forget_gradients():
-    known = set(gradient_registry._registry)
+    from tensorflow.python.framework.ops import gradient_registry
+
+    registry = gradient_registry._registry
+    known = set(registry)
     yield
-    if new := set(gradient_registry._registry) - known:
-        forget(new)
+    if new := set(registry) - known:
+        forget(registry, new)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_graphs():
     yield
-    keras.backend.clear_session()
-    gc.collect()
+    import keras
+
+    keras.backend.clear_session()  # collects garbage, too

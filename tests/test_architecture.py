@@ -286,3 +286,19 @@ def test_one_class_needs_no_class_logits():
 def test_one_set_of_class_logits_a_cell():
     net = network("n", 3, 5, per_anchor=False)
     assert tuple(net.compute_output_shape((1, 64, 64, 3))["P3"]["classes"]) == (1, 8, 8, 5)
+
+
+@pytest.mark.parametrize("size", ["n", "m"])
+def test_mask_logits_are_whole_in_mixed_precision(size):
+    """`n` is without, `m` with the dense branch."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        subnet = build_mask_subnet(SIZES[size])
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert subnet.get_layer("mask1_conv").compute_dtype == "bfloat16"
+    assert subnet.output.dtype == "float32"
+    after = ["mask_a_logits", "masks"]
+    after += ["mask_b_dense", "mask_b_logits", "mask_concat", "mask_logits"] if size == "m" else []
+    assert {subnet.get_layer(name).compute_dtype for name in after} == {"float32"}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ JAX_FIT = """
 import json, sys
 from dataclasses import replace
 import keras, numpy as np
+from small import small
 from yoloseg.errors import UsageError
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.training.callbacks import average_weights
@@ -25,6 +27,7 @@ from yoloseg.training.optimizers import build_optimizer
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import precision
 from yoloseg.training.trainer import Trainer
+small().start()  # XLA compiles the whole `n` for a minute and more
 batch = {name: value for name, value in np.load(sys.argv[1] + "/batch.npz").items()}
 anchors = [[(6, 6), (10, 14)], [(16, 12), (20, 24)], [(32, 30), (24, 40)], [(50, 40), (60, 60)]]
 
@@ -79,6 +82,8 @@ def test_jax_trains_and_two_devices_give_the_losses_of_one(tmp_path):
     np.savez(tmp_path / "batch.npz", **make_batch())
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     environment = dict(os.environ, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+    known = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(known)
     command = [sys.executable, "-c", JAX_FIT, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

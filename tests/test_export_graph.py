@@ -47,6 +47,11 @@ def test_folding_changes_nothing(model):
             np.testing.assert_allclose(found[level][name], expected[level][name], atol=1e-4 * scale)
 
 
+@pytest.fixture(scope="module")
+def base():
+    return untrained_network("n", IMGSZ, PICTURE)
+
+
 SHAPES = [(64, 96), (128, 192), (48, 64), (33, 50), (150, 60), (1, 400), (300, 2), (480, 640), (70, 105)]
 
 
@@ -92,14 +97,19 @@ def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
     records = [Record(k, partial(np.asarray, p), 150, 200, ()) for k, p in enumerate(pictures)]
     dataset = Dataset("pictures", model.classes, tuple(range(len(model.classes))), records)
     path, image = tmp_path / "int8.tflite", letterbox(PICTURE, IMGSZ)[None]
-    export_model(model, path, "litert", precision="int8", calibration=dataset, raw=True)
+    quantised = []
+
+    def spy(graph, *args):
+        quantize(graph, *args)
+        quantised.append(graph)
+
+    with patch("yoloseg.exporting.quantize.quantize", spy):
+        export_model(model, path, "litert", precision="int8", calibration=dataset, raw=True)
     kernels = [types[1] for name, types in operators(path) if name == "CONV_2D"]
     last = 13  # boxes, objectness and classes of four levels, and the mask logits, stay in float
     assert kernels.count("INT8") == len(kernels) - last > 80
     found = Interpreter(str(path)).get_signature_runner("serving_default")(frames=image)
-    graph = RawGraph(model, 20)
-    rounded, exact = RawGraph(model, 20), graph(image)
-    quantize(rounded, dataset, 8)
+    (rounded,), exact = quantised, RawGraph(model, 20)(image)
     # ties round the other way, and random weights carry that on from layer to layer: deep maps differ most
     same = {"P2": 0.95, "P3": 0.8, "P4": 0.75, "P5": 0.5}
     near = {"P2": 0.93, "P3": 0.7, "P4": 0.4, "P5": 0.2}
@@ -118,9 +128,8 @@ def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
     ],
     ids=str,
 )
-def test_raw_postprocessing_is_keras(options, slots):
+def test_raw_postprocessing_is_keras(options, slots, base):
     """Every kind of head and suppression, against Keras' own proposals and masks; nothing is exported."""
-    base = untrained_network("n", IMGSZ, PICTURE)
     config = base.get_config() | options
     model = YoloSeg.from_config(config)
     for layer in base.network.layers:

@@ -1,13 +1,16 @@
 """Exported files: the same instances as Keras, in processes that know nothing of yoloseg."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -23,10 +26,13 @@ from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.letterbox import letterbox
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.errors import UsageError, WeightsError
+from yoloseg.evaluation.evaluate_model import evaluate_in_detail
 from yoloseg.exporting import export_model
 from yoloseg.exporting.export import _slots
 from yoloseg.exporting.graph import RawGraph
-from yoloseg.modeling.network import YoloSeg, load_model, save_model
+from yoloseg.inference.exported import exported_limits
+from yoloseg.inference.keras_finder import KerasFinder
+from yoloseg.modeling.network import load_model, save_model
 
 EXPORT = Path(__file__).parents[1] / "export"
 # What LiteRT may hold: operators that every build of the runtime has.
@@ -47,6 +53,12 @@ def model():
 
 
 @pytest.fixture(scope="module")
+def finder(model):
+    """`model` as Keras runs it, its graph made once."""
+    return KerasFinder(model)
+
+
+@pytest.fixture(scope="module")
 def files(model, tmp_path_factory):
     """One file of each format; LiteRT for frames as they are and for the network's own."""
     folder = tmp_path_factory.mktemp("exported")
@@ -61,8 +73,8 @@ def files(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["savedmodel", "animals.onnx", "framed.tflite"])
-def test_files_find_what_keras_finds(name, model, files):
-    expected = yoloseg.Predictor(model, max_detections=SLOTS).predict_image(PICTURE)
+def test_files_find_what_keras_finds(name, model, finder, files):
+    expected = yoloseg.Predictor(finder, max_detections=SLOTS).predict_image(PICTURE)
     assert len(expected) == 6
     loaded = yoloseg.load(files[name])
     assert loaded.classes == model.classes and loaded.imgsz == IMGSZ and loaded.max_detections == SLOTS
@@ -71,7 +83,7 @@ def test_files_find_what_keras_finds(name, model, files):
     # another shape: any size goes into these two, and LiteRT has a signature for letterboxed pictures
     tall = np.ascontiguousarray(PICTURE[:, :70])
     same_instances(
-        predictor.predict_image(tall), yoloseg.Predictor(model, max_detections=SLOTS).predict_image(tall)
+        predictor.predict_image(tall), yoloseg.Predictor(finder, max_detections=SLOTS).predict_image(tall)
     )
     assert len(yoloseg.Predictor(loaded, max_detections=2).predict_image(PICTURE)) == 2
     assert len(yoloseg.Predictor(loaded, score_threshold=1.0).predict_image(PICTURE)) == 0
@@ -119,13 +131,13 @@ np.savez(sys.argv[3], **found)
 """
 
 
-def test_a_savedmodel_needs_tensorflow_alone(model, files, tmp_path):
+def test_a_savedmodel_needs_tensorflow_alone(finder, files, tmp_path):
     frames = np.stack([PICTURE, PICTURE[::-1]])
     np.save(tmp_path / "frames.npy", frames)
     command = [sys.executable, "-c", ALONE, str(files["savedmodel"]), "frames.npy", "out.npz"]
     subprocess.run(command, check=True, cwd=tmp_path)
     found = np.load(tmp_path / "out.npz")
-    predictor = yoloseg.Predictor(model, max_detections=SLOTS)
+    predictor = yoloseg.Predictor(finder, max_detections=SLOTS)
     assert found["one"].shape == (1, SLOTS, 4) and found["boxes"].shape == (2, SLOTS, 4)
     most = found["num_detections"].max()
     assert found["pasted"].shape == (2, most, 150, 25)
@@ -154,7 +166,7 @@ def test_onnx_takes_batches(files):
 
 
 @pytest.mark.parametrize("program", ["savedmodel", "litert", "onnx"])
-def test_programs_run_without_yoloseg(program, model, files, tmp_path):
+def test_programs_run_without_yoloseg(program, finder, files, tmp_path):
     """On a picture and a video: masks are painted, and the scores printed are Keras'."""
     lines = (EXPORT / f"run_{program}.py").read_text().splitlines()
     assert len(lines) < 100 and not any("yoloseg" in line for line in lines if "import" in line)
@@ -164,24 +176,24 @@ def test_programs_run_without_yoloseg(program, model, files, tmp_path):
     for _ in range(3):
         writer.write(PICTURE[..., ::-1])
     writer.release()
-    start = "import sys, runpy; sys.modules['yoloseg'] = None; sys.argv = sys.argv[1:]; "
-    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    start = "import sys, runpy; sys.modules['yoloseg'] = None; program, *pairs = sys.argv[1:]\n"
+    start += "for pair in pairs: sys.argv = [program, *pair.split(';')]; "
+    start += "runpy.run_path(program, run_name='__main__'); print('---')"
     cv2.imwrite(str(tmp_path / "tall.png"), PICTURE[:, :70, ::-1])
-    for source, target in (("in.png", "out.png"), ("tall.png", "out.png"), ("in.mp4", "out.mp4")):
-        if source == "tall.png" and program != "litert":  # the one that letterboxes itself
-            continue
-        arguments = [str(EXPORT / f"run_{program}.py"), str(files[weights]), source, target]
-        command = [sys.executable, "-c", start, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        if source.endswith("png"):
-            picture = cv2.imread(str(tmp_path / source))[..., ::-1]
-            expected = yoloseg.Predictor(model, max_detections=SLOTS).predict_image(picture)
-            said = [float(line.rsplit(" ", 1)[1]) for line in done.stdout.splitlines()]
+    names = ["in.png", "in.mp4"] + ["tall.png"] * (program == "litert")  # the one that letterboxes itself
+    pairs = [f"{files[weights]};{name};out_{name}" for name in names]
+    command = [sys.executable, "-c", start, str(EXPORT / f"run_{program}.py"), *pairs]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name, said in zip(names, done.stdout.split("---\n"), strict=False):
+        if name.endswith("png"):
+            picture = cv2.imread(str(tmp_path / name))[..., ::-1]
+            expected = yoloseg.Predictor(finder, max_detections=SLOTS).predict_image(picture)
+            said = [float(line.rsplit(" ", 1)[1]) for line in said.splitlines()]
             np.testing.assert_allclose(said, expected.scores, atol=2e-3)
-            drawn = cv2.imread(str(tmp_path / "out.png"))[..., ::-1]
+            drawn = cv2.imread(str(tmp_path / f"out_{name}"))[..., ::-1]
             assert ((drawn != picture).any(-1) & expected.masks[0]).sum() > 0.9 * expected.masks[0].sum()
-    video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    video = cv2.VideoCapture(str(tmp_path / "out_in.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
@@ -212,9 +224,9 @@ def test_metadata_is_readable_without_the_package(files):
     assert onnx.load(files["animals.onnx"]).opset_import[0].version == 18
 
 
-def test_slots_if_not_said_are_the_models_own(model):
-    dense = YoloSeg.from_config(model.get_config() | {"max_detections": 250})
-    assert [_slots(dense, format)[0] for format in ("savedmodel", "onnx", "litert")] == [250, 250, 20]
+def test_slots_if_not_said_are_the_models_own(model, monkeypatch):
+    monkeypatch.setattr(model, "max_detections", 250)
+    assert [_slots(model, format)[0] for format in ("savedmodel", "onnx", "litert")] == [250, 250, 20]
 
 
 # Bad input
@@ -231,6 +243,8 @@ def test_slots_if_not_said_are_the_models_own(model):
         ("litert", "a.tflite", {"threshold": 1.5}, "0..1"),
         ("litert", "a.tflite", {"raw": True, "frame": (48, 64)}, "leave --frame away"),
         ("litert", "a.bin", {}, "ends in .tflite"),
+        ("savedmodel", "a.tflite", {}, "taken for a file of another format"),
+        ("litert", "a" * 300 + ".tflite", {}, "cannot write .*File name too long"),
         ("coreml", "a", {}, "is not one of savedmodel, litert, onnx"),
     ],
 )
@@ -258,6 +272,28 @@ def test_no_half_written_file_is_left(model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("format", "name"), [("savedmodel", "a"), ("litert", "a.tflite")])
+def test_a_full_disk_is_told(format, name, model, tmp_path, monkeypatch):
+    def full(archive, folder, **_):
+        raise tf.errors.ResourceExhaustedError(None, None, "variables; No space left on device")
+
+    archive = type(keras.export.ExportArchive())
+    monkeypatch.setattr(archive, "write_out", full)
+    monkeypatch.setattr(archive, "add_endpoint", lambda *_, **__: None)
+    with pytest.raises(UsageError, match=rf"cannot write .*{name}: .*No space left"):
+        export_model(model, tmp_path / name, format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_float32_is_exported(model, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with pytest.raises(UsageError, match="export is in float32"):
+            export_model(model, tmp_path / "a.tflite", "litert")
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_files_that_are_no_exports(tmp_path):
     (tmp_path / "a.tflite").write_bytes(b"TFL3 and more")
     (tmp_path / "a.onnx").write_bytes(b"not onnx")
@@ -276,6 +312,38 @@ def test_frames_of_another_size(files, tmp_path):
     predictor.predict_image(np.zeros((50, 60, 3), np.uint8))
     with pytest.raises(UsageError, match="takes frames of 50 x 60 pixels"):
         predictor.predict_image(PICTURE)
+    loaded = yoloseg.load(path)
+    ids = tuple(range(1, len(loaded.classes) + 1))
+    records = [Record(number, pytest.fail, *size) for number, size in enumerate([(50, 60), (150, 200)])]
+    with pytest.raises(UsageError, match="takes frames of 50 x 60 pixels"):  # before any is read
+        evaluate_in_detail(loaded, Dataset("two sizes", loaded.classes, ids, records))
+
+
+def test_threads_may_share_a_litert_file(files):
+    """Each gets what it finds in its own picture, however they meet."""
+    predictor = yoloseg.Predictor(yoloseg.load(files["framed.tflite"]))
+    pictures = [PICTURE, PICTURE[:, ::-1].copy(), PICTURE[:, :70].copy(), np.zeros_like(PICTURE)] * 5
+    alone = [predictor.predict_image(picture) for picture in pictures[:4]] * 5
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(predictor.predict_image, pictures), alone, strict=True):
+            np.testing.assert_array_equal(found.boxes, expected.boxes)
+            np.testing.assert_array_equal(found.mask_probabilities, expected.mask_probabilities)
+            assert found.mask_probabilities.base is None, "no view of all slots"
+
+
+def test_limits_are_read_without_loading(files):
+    for path in files.values():
+        loaded = yoloseg.load(path)
+        assert exported_limits(path) == (loaded.score_threshold, loaded.max_detections)
+        assert yoloseg.Predictor(loaded, max_detections=SLOTS).limits is None
+        assert "a picture at most" in yoloseg.Predictor(loaded, max_detections=SLOTS + 1).limits
+    assert exported_limits("best.keras") is None
+
+
+def test_the_litert_program_takes_pictures_whose_short_side_vanishes(files):
+    detect, _ = runpy.run_path(str(EXPORT / "run_litert.py"))["load"](str(files["framed.tflite"]))
+    found = detect(np.full((1, 1000, 3), 90, np.uint8))
+    assert found["boxes"].shape[1] == 4 and (found["boxes"][:, 3] <= 1).all()
 
 
 def test_exported_files_run_without_keras(files, tmp_path):
@@ -355,5 +423,6 @@ def test_the_command(model, tmp_path, capsys):
     least = {"P2": 0.99, "P3": 0.97, "P4": 0.94, "P5": 0.6}
     for name, expected in RawGraph(model, 20)(image).items():
         assert correlation(found[name], expected) > least[name[:2]], name
-    assert export.main([*arguments, "--out", str(tmp_path / "b.tflite"), "--frame", "12"]) == 2
-    assert "--frame is height x width" in capsys.readouterr().err
+    for frame in ("12", "²x640"):
+        assert export.main([*arguments, "--out", str(tmp_path / "b.tflite"), "--frame", frame]) == 2
+        assert "--frame is height x width" in capsys.readouterr().err

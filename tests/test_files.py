@@ -1,5 +1,6 @@
 """Files that cannot be written: a clear message, and what was there before is still there."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from yoloseg.errors import UsageError
-from yoloseg.files import write_json, write_text
+from yoloseg.files import atomic_folder, write_json, write_text
 from yoloseg.training.checkpoint import Progress, read_progress, save_state
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.run import train
@@ -109,6 +110,19 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_else(tmp_path)
 def test_a_read_only_folder():
     with pytest.raises(UsageError, match="cannot write /proc/"):
         write_text("/proc/yoloseg/metrics.json", "{}")
+
+
+def test_a_folder_beside_what_a_killed_process_left(tmp_path):
+    """In a container every process may have the same number."""
+    left = tmp_path / f".{os.getpid()}.model"
+    left.mkdir()
+    (left / "half").write_text("")
+    with pytest.raises(UsageError, match="cannot write"), atomic_folder(tmp_path / "model") as first:
+        (first / "file").write_text("first")
+        with atomic_folder(tmp_path / "model") as second:  # as by another thread, done before
+            (second / "file").write_text("second")
+    assert (tmp_path / "model" / "file").read_text() == "second" and (left / "half").exists()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):

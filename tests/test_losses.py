@@ -373,6 +373,32 @@ def test_sample_rois(truth, seed, count):
             assert roi_levels[b, slot] == levels[b, matched[b, slot]]
 
 
+def test_what_is_a_target_or_a_place_to_look_at_carries_no_gradient():
+    """The quality that objectness learns moves no box; no ROI moves the proposal it is."""
+
+    def moves(start, loss) -> bool:  # Keras refuses a loss without any gradient: a sum gives it one of 1
+        slope = gradient(start, lambda point: ops.sum(loss(point)) + ops.sum(point))
+        return not np.allclose(slope, 1, atol=1e-5)
+
+    start = value(encode(np.repeat(BOXES[:, :1], COUNT, 1), ANCHORS[None])) + np.float32(0.1)
+    loss, quality = (
+        lambda deltas, part=part: box_loss(deltas, ANCHORS, SPARSE, BOXES, DEFAULT)[part] for part in (0, 2)
+    )
+    assert (value(quality(start)) > 0.5).any()
+    assert moves(start, loss) and not moves(start, quality)
+    boxes, classes = np.float32([[[10, 10, 50, 50]]]), np.int32([[1]])
+    rest = {"scores": np.float32([[0.9]]), "levels": np.int32([[2]])}
+    seed = keras.random.SeedGenerator(1)
+
+    def rois(proposals):
+        found = {"boxes": proposals, **rest}
+        return sample_rois(found, boxes, classes, np.int32([[1]]), 2, LIMIT, seed)[0]
+
+    proposals = np.float32([[[12, 10, 50, 48]]])
+    assert proposals.tolist()[0][0] in value(rois(proposals)).tolist()[0], "it is looked at"
+    assert not moves(proposals, rois)
+
+
 def test_matching_proposals_are_used_and_others_are_not():
     """Two proposals show the object, one does not, one is an empty slot: the first half takes those two."""
     boxes, classes = np.float32([[[10, 10, 50, 50], [0, 0, 0, 0]]]), np.int32([[1, -1]])

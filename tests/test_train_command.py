@@ -1,68 +1,63 @@
-"""The train command from flags to run folder, its resuming and its refusals, on sixteen tiny pictures."""
+"""The train command from flags to run folder, its resuming and its refusals, on sixteen tiny pictures; with
+the network as it is in `test_the_graph_trains_until_patience_ends` and in processes of their own."""
 
 import csv
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
+import h5py
 import keras
 import numpy as np
 import pytest
 import yaml
-from rich.console import Console
+from small import small
+from tiny_training import FLAGS, refused, step_eagerly, tiny_data
 
 import yoloseg
 from yoloseg import evaluate as evaluate_command
 from yoloseg import train as command
-from yoloseg.data.coco_writer import write_coco
-from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.data.shapes import load_shapes
+from yoloseg.modeling import architecture
 from yoloseg.modeling.architecture import LEVELS
-from yoloseg.training import checkpoint, planning
+from yoloseg.modeling.network import YoloSeg
+from yoloseg.training import checkpoint
 from yoloseg.training import run as run_module
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.losses import LOSSES
 from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
 from yoloseg.training.stages import stages
-from yoloseg.training.trainer import Trainer
 
 EPOCHS = 3
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-FLAGS = ["--size", "n", "--imgsz", "64", "--batch", "8", "--seed", "3", "--workers", "1"]
+WHOLE = dict(vars(architecture))  # before anything stands in for a part of it
 EACH = [f"{loss}_{level}" for loss in LOSSES for level in LEVELS]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A data file over sixteen pictures to train on and four to validate on."""
-    folder = tmp_path_factory.mktemp("data")
-    content = {}
-    for split, clips in (("train", 8), ("val", 2)):
-        write_coco(load_shapes(split, clips=clips, frames=2, height=64, width=64), folder / split)
-        content[split] = {"annotations": f"{split}/annotations.json", "images": f"{split}/images"}
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return tiny_data(tmp_path_factory.mktemp("data"))
 
 
-def step_eagerly(patch: pytest.MonkeyPatch, module) -> None:
-    """Trainings of `module` take their steps eagerly: a dozen of them take less time than tracing them."""
-    made = module.compile_trainer
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    with small():
+        yield
 
-    def compile_eager(trainer, *args):
-        made(trainer, *args)
-        trainer.run_eagerly = True
 
-    patch.setattr(module, "compile_trainer", compile_eager)
+@pytest.fixture(scope="module")
+def best(unbroken) -> YoloSeg:
+    """Nobody changes it."""
+    return yoloseg.load(unbroken / "best.keras")
 
 
 def train_two_sizes(flags: list[str], **changes) -> int:
@@ -89,7 +84,7 @@ def table(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_run_folder(unbroken, data):
+def test_the_run_folder(unbroken, best, data):
     names = {path.name for path in unbroken.iterdir()}
     pictures = {
         "curves.png",
@@ -126,9 +121,8 @@ def test_the_run_folder(unbroken, data):
     assert [text.split("(")[0] for text in settings["augmented by"]] == ["Affine", "Flip", "Colour"]
     assert settings["recipe"]["name"] == "default" and settings["versions"]["keras"] == keras.__version__
     assert (settings["pictures"], settings["loaded layers"]) == (16, [])
-    model = yoloseg.load(unbroken / "best.keras")
-    assert settings["classes"] == list(model.classes)
-    assert settings["anchors"] == json.loads(json.dumps(model.anchors))
+    assert settings["classes"] == list(best.classes)
+    assert settings["anchors"] == json.loads(json.dumps(best.anchors))
 
 
 def test_results_hold_every_loss_and_every_balancing_weight(unbroken):
@@ -147,16 +141,15 @@ def test_results_hold_every_loss_and_every_balancing_weight(unbroken):
         assert 0 <= row["mask_AP"] <= 1 and 0 <= row["box_AP50"] <= 1
 
 
-def test_the_weights_and_metrics(unbroken, data):
+def test_the_weights_and_metrics(unbroken, best, data):
     classes = load_shapes("train", clips=1, frames=1, height=64, width=64).classes
-    for name in ("best.keras", "last.keras"):
-        model = yoloseg.load(unbroken / name)
+    for model in (best, yoloseg.load(unbroken / "last.keras")):
         assert (model.size, model.imgsz, model.classes) == ("n", (64, 64), classes)
         assert all(np.isfinite(w).all() for w in model.get_weights())
     metrics = json.loads((unbroken / "metrics.json").read_text())
     assert set(metrics["bbox"]) >= {"AP", "AP50", "AR100", "per_class"}
-    best = np.nanmax([row["mask_AP"] for row in table(unbroken)])
-    assert metrics["segm"]["AP"] == pytest.approx(best, abs=1e-9)
+    highest = np.nanmax([row["mask_AP"] for row in table(unbroken)])
+    assert metrics["segm"]["AP"] == pytest.approx(highest, abs=1e-9)
 
 
 def test_the_evaluate_command_finds_the_same_metrics(unbroken, data, tmp_path):
@@ -236,13 +229,18 @@ def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys)
         for name in expected.keys() - {"seconds"}:
             assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5, nan_ok=True), name
     for name in ("last.keras", "best.keras"):
-        pairs = zip(
-            yoloseg.load(broken / name).get_weights(),
-            yoloseg.load(unbroken / name).get_weights(),
-            strict=True,
-        )
-        assert max(np.abs(a - b).mean() for a, b in pairs) < 1e-4
+        found, expected = weights_in(broken / name), weights_in(unbroken / name)
+        assert found.keys() == expected.keys() and len(found) > 100
+        assert max(np.abs(found[path] - expected[path]).mean() for path in found) < 1e-4
     assert not list(broken.glob("state*")), "a finished run has nothing to resume"
+
+
+def weights_in(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a .keras file by its place in it, without building the network."""
+    found = {}
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if hasattr(item, "shape") else {}))
+    return found
 
 
 def backbone_of(model) -> list[list[np.ndarray]]:
@@ -263,7 +261,7 @@ def same(first, second) -> list[bool]:
         (["--freeze", "backbone"], [True, True]),
     ],
 )
-def test_frozen_from_weights(flags, frozen, unbroken, data, tmp_path, monkeypatch):
+def test_frozen_from_weights(flags, frozen, unbroken, best, data, tmp_path, monkeypatch):
     """The whole command, but for tracing: two epochs of a step each, taken eagerly. While the
     backbone is frozen its weights and moving statistics do not change by a bit; then they do."""
     before, made = [], run_module.compile_trainer
@@ -291,45 +289,15 @@ def test_frozen_from_weights(flags, frozen, unbroken, data, tmp_path, monkeypatc
     out, start = tmp_path / "run", str(unbroken / "best.keras")
     flags = [*flags, "--weights", start, "--loaded-rate", "0.5", "--data", str(data), *FLAGS]
     assert command.main([*flags, "--out", str(out)]) == 0
-    assert all(same(backbone_of(yoloseg.load(start)), before[0]))
+    assert all(same(backbone_of(best), before[0]))
     epochs = [(before[0], before[1]), (before[-2], before[-1])]
     for still, (first, second) in zip(frozen, epochs, strict=True):
         equal = same(first, second)
         assert all(equal) if still else sum(equal) < 0.1 * len(equal)
     settings = yaml.safe_load((out / "config.yaml").read_text())
-    assert settings["anchors"] == json.loads(json.dumps(yoloseg.load(start).anchors))
+    assert settings["anchors"] == json.loads(json.dumps(best.anchors))
     assert "stem_conv" in settings["loaded layers"]
     assert [stage["backbone frozen"] for stage in settings["stages"]] == sorted(set(frozen), reverse=True)
-
-
-def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
-    """Eagerly, and few steps: what --minutes plans by."""
-    monkeypatch.setattr(planning, "TIMED_STEPS", 1)
-    step_eagerly(monkeypatch, planning)
-    config = TrainConfig(data=str(data), imgsz=(64,), minutes=5, workers=0, max_detections=120)
-    dataset = load_datasets(data, ("train",))["train"]
-    model, *_ = run_module.build_model(config, DEFAULT, dataset, Console(quiet=True))
-    loader = run_module.build_loader(config, DEFAULT, 2, dataset)
-    assert model.max_detections == 120
-    trainer = Trainer(model, DEFAULT)
-    before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
-    first, median = planning.seconds_per_step(trainer, DEFAULT, loader)
-    assert 0 < median < first * 5
-    ticks = iter(np.cumsum([0, 9, 0, 1, 0, 1, 0, 2, 0, 2, 0, 8]))  # a start and an end for each of six steps
-    with monkeypatch.context() as patch:
-        patch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-        patch.setattr(trainer, "train_on_batch", lambda _: None)
-        assert planning.seconds_per_step(trainer, DEFAULT, loader, accumulate=3) == (9.0, 4.0)
-    for variable, value in zip(trainer.variables, before, strict=True):
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
-    monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
-    now, quiet = time.monotonic(), Console(quiet=True)
-    val = load_datasets(data, ("val",))["val"]
-    epochs, steps = planning.duration(config, DEFAULT, trainer, loader, val, 0, now, quiet)
-    assert steps == len(loader) == 8 and 8 <= epochs * steps <= 5 * 60 / 2
-    full = replace(val, records=[replace(val.records[0], annotations=val.records[0].annotations[:1] * 10**6)])
-    planned = planning.duration(config, DEFAULT, trainer, loader, full, 0, now, quiet)
-    assert planned[0] * planned[1] < epochs * steps / 2, "a million objects take COCO's matching minutes"
 
 
 def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path):
@@ -358,13 +326,6 @@ def test_a_picture_that_breaks_in_the_middle_of_an_epoch_is_named(data, tmp_path
     assert done.returncode == 2, done.stderr
     assert picture.name in done.stderr.splitlines()[-1] and done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
-
-
-def refused(capsys, *flags: str) -> str:
-    assert command.main(list(flags)) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "Traceback" not in said
-    return said
 
 
 def test_epochs_of_other_sizes(unbroken, data, tmp_path, monkeypatch):
@@ -396,9 +357,17 @@ def test_epochs_of_other_sizes(unbroken, data, tmp_path, monkeypatch):
     assert set(sizes) == set(enumerate(planned)) and len(functions) == 2
 
 
-def test_the_graph_trains_until_patience_ends(data, tmp_path):
-    """Recipe `paper` (its graph is made faster): the second evaluation, after ten epochs, is no better than
-    the first (mask AP 0) and ends it."""
+def test_a_backbone_frozen_for_less_than_a_step_is_refused(unbroken, data, tmp_path, capsys):
+    flags = ["--weights", str(unbroken / "best.keras"), "--freeze", "backbone", "--freeze-epochs", "1"]
+    flags += ["--data", str(data), "--epochs", "3", "--accumulate", "3", "--out", str(tmp_path / "a"), *FLAGS]
+    assert "frozen for the first 2 batches" in refused(capsys, *flags)
+
+
+def test_the_graph_trains_until_patience_ends(data, tmp_path, monkeypatch):
+    """The whole `n` by recipe `paper` (its graph is made faster): the second evaluation, after ten epochs, is
+    no better than the first (mask AP 0) and ends it."""
+    for name in ("csp_stage", "spatial_pyramid_pooling", "mixed"):
+        monkeypatch.setattr(architecture, name, WHOLE[name])
     config = TrainConfig(
         data=str(data), imgsz=(64,), batch=16, epochs=20, patience=1, workers=1, out=tmp_path / "run"
     )
@@ -408,40 +377,7 @@ def test_the_graph_trains_until_patience_ends(data, tmp_path):
     assert [row["epoch"] for row in rows if not np.isnan(row["mask_AP"])] == [4, 9]
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert all(rows[-1][f"w_{name}"] != 0 for name in EACH if name.startswith("objectness"))
-    assert yoloseg.load(tmp_path / "run" / "best.keras").imgsz == (64, 64)
+    made = yoloseg.load(tmp_path / "run" / "best.keras")
+    assert made.imgsz == (64, 64)
+    assert "csp3_res0_a_conv" in {layer.name for layer in made.network.layers}
     assert (tmp_path / "run" / "report.html").exists()
-
-
-def test_flags_that_cannot_be(capsys, data, tmp_path):
-    assert "--epochs or --minutes" in refused(capsys, "--epochs", "1", "--minutes", "2")
-    assert "--epochs must be above 0" in refused(capsys, "--epochs", "0")
-    assert "--minutes must be above 0" in refused(capsys, "--minutes", "-1")
-    assert "multiples of 32" in refused(capsys, "--imgsz", "100")
-    assert "--resume needs --out" in refused(capsys, "--resume")
-    assert "--seed must be below" in refused(capsys, "--seed", "5000000000")
-    said = refused(
-        capsys,
-        "--data",
-        str(data),
-        *FLAGS,
-        "--epochs",
-        "1",
-        "--accumulate",
-        "3",
-        "--out",
-        str(tmp_path / "a"),
-    )
-    assert "the whole training has only 2 batches" in said
-    assert "no run to resume" in refused(capsys, "--resume", "--out", str(tmp_path / "nothing"))
-    assert "missing.yaml" in refused(
-        capsys, "--data", str(tmp_path / "missing.yaml"), "--out", str(tmp_path / "run")
-    )
-    (tmp_path / "no.keras").write_bytes(b"no weights")
-    flags = ["--data", str(data), *FLAGS, "--weights", str(tmp_path / "no.keras")]
-    assert "no.keras" in refused(capsys, *flags, "--out", str(tmp_path / "run"))
-
-
-def test_a_state_file_that_is_none(capsys, tmp_path):
-    for content in (b"{", b"[1]", b'{"epoch": 1}', b"\xff\xfe"):
-        (tmp_path / "state.json").write_bytes(content)
-        assert "is not the state of a training" in refused(capsys, "--resume", "--out", str(tmp_path))

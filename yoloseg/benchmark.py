@@ -60,13 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def benchmark(options: Options) -> None:
     """Runs the command. Raises YolosegError for flags, weights, picture or data that cannot be used."""
     from yoloseg.errors import UsageError
+    from yoloseg.files import is_dir, is_file
 
     for name in ("masks", "repeats", "batch", "threads"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")
     for path in options.weights:
-        if not path.exists():
+        if not is_file(path) and not is_dir(path):
             raise UsageError(f"--weights {path}: there is no such file")
     several = len(options.weights) > 1 or any(path.suffix != ".keras" for path in options.weights)
     if options.train and several:
@@ -121,15 +122,15 @@ def _compare(options: Options) -> None:
     from yoloseg.data.images import read_image
     from yoloseg.errors import UsageError
     from yoloseg.inference.benchmark import rendered_picture
-    from yoloseg.inference.exported import load_exported
+    from yoloseg.inference.exported import exported_limits
     from yoloseg.inference.file_benchmark import save_report, table, time_file
 
     if options.imgsz or options.threads is not None:
         raise UsageError("--imgsz and --threads are for one .keras file without --data or --out")
-    files = [file for file in map(load_exported, options.weights) if file is not None]
+    limits = [found for found in map(exported_limits, options.weights) if found is not None]
     # every file is timed and scored on the same detections
-    conf = max([0.001, *(file.score_threshold for file in files)])
-    slots = min([options.masks or 100, *(file.max_detections for file in files)])
+    conf = max([0.001, *(threshold for threshold, _ in limits)])
+    slots = min([options.masks or 100, *(most for _, most in limits)])
     flags = ["--data", options.data, "--split", options.split] if options.data else []
     picture = rendered_picture() if options.source is None else read_image(options.source)
     times = []

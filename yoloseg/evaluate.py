@@ -149,6 +149,7 @@ def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:
 
     model = load(options.weights)
     dataset = load_datasets(options.data, (options.split,), model.classes)[options.split]
+    _note_limits(model, options.conf, options.max_detections)
     evaluation = evaluate_tracks(
         model,
         dataset,
@@ -175,7 +176,6 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
     from yoloseg.evaluation.category_tables import LIMITS
     from yoloseg.evaluation.evaluate_model import default_limit, evaluate_in_detail
     from yoloseg.evaluation.report import write_report
-    from yoloseg.inference.exported import ExportedFile
 
     model = load(options.weights)
     dataset = load_datasets(options.data, (options.split,), model.classes)[options.split]
@@ -190,8 +190,7 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
         if note := crowded(dataset, most):
             print(f"note: {note}", file=sys.stderr)
     conf = 0.001 if options.conf is None else options.conf
-    if isinstance(model, ExportedFile) and (note := model.limits(conf, most)):
-        print(f"note: {note}", file=sys.stderr)
+    _note_limits(model, conf, most)
     evaluation = evaluate_in_detail(
         model,
         dataset,
@@ -206,6 +205,17 @@ def _evaluate_network(options: Options) -> tuple[dict, Callable[[], None]]:
             write_report(options.out, evaluation, dataset, f"{options.weights} on {dataset.name}")
 
     return evaluation.metrics, write
+
+
+def _note_limits(model, conf: float | None, most: int | None) -> None:
+    """Says so where an exported file keeps less than is asked for; None asks for what it keeps."""
+    from yoloseg.inference.exported import ExportedFile
+
+    if not isinstance(model, ExportedFile):
+        return
+    conf, most = model.score_threshold if conf is None else conf, most or model.max_detections
+    if note := model.limits(conf, most):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _counted(most: int) -> str:

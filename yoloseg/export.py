@@ -100,7 +100,7 @@ def parse_frame(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise UsageError(f"--frame is height x width, such as 480x640, not {text!r}")
     return int(sides[0]), int(sides[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +43,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """As `atomic_write` for a folder, which must not exist yet: yields one beside it, empty."""
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    # no folder that a killed process of the same number left, or that another thread is writing
+    aside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()

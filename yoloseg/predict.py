@@ -68,7 +68,6 @@ def predict(options: Options) -> None:
     from yoloseg import load
     from yoloseg.errors import DataError
     from yoloseg.files import write_json
-    from yoloseg.inference.exported import ExportedFile
     from yoloseg.inference.predictor import Predictor
     from yoloseg.inference.sources import open_source
     from yoloseg.inference.video import video_writer
@@ -82,9 +81,8 @@ def predict(options: Options) -> None:
         return _draw_features(options, source, targets)
     model = load(options.weights)
     predictor = Predictor(model, score_threshold=options.conf, max_detections=options.max_detections)
-    if isinstance(model, ExportedFile):
-        if note := model.limits(predictor.score_threshold, predictor.max_detections):
-            print(f"note: {note}", file=sys.stderr)
+    if predictor.limits:
+        print(f"note: {predictor.limits}", file=sys.stderr)
     origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"
     print(f"score threshold {predictor.score_threshold:.3g} ({origin})")
     seconds: list[float] = []

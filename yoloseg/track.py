@@ -114,6 +114,8 @@ def follow(options: Options) -> None:
         new_score=options.new_score,
     )
     follower = Follower(predictors[0], config)
+    if predictors[0].limits:
+        print(f"note: {predictors[0].limits}", file=sys.stderr)
     print(f"score threshold {predictors[0].score_threshold:.3g}")
     log = _Log(source)
     ids = range(1, len(predictors[0].classes) + 1)

@@ -21,6 +21,7 @@ from yoloseg.evaluation.category_tables import LIMITS, Scores
 from yoloseg.evaluation.coco_metrics import score
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 from yoloseg.evaluation.lvis_metrics import LIMIT, highest, lvis_score, verified
+from yoloseg.inference.exported import ExportedFile
 from yoloseg.inference.finder import Finder, Found, finder_of
 from yoloseg.inference.paste import paste_to_rle
 from yoloseg.modeling.network import USUAL
@@ -87,6 +88,9 @@ def evaluate_in_detail(
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     batch_size = max(1, batch_size * USUAL // max(max_detections, USUAL))
     finder = finder_of(model, batch_size, detector)
+    if isinstance(finder, ExportedFile):
+        for record in dataset.records:
+            finder.check(record.height, record.width)
     class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
     found = DetectionAccumulator(dataset.category_ids)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["savedmodel", "litert", "onnx"]
 Precision = Literal["float32", "float16", "dynamic-int8", "int8"]
 SUFFIXES = {"savedmodel": "", "litert": ".tflite", "onnx": ".onnx"}
+TAKEN = (".tflite", ".onnx", ".keras", ".weights", ".h5")  # by which other files are known
 CALIBRATION = 100  # pictures; fewer are taken where there are fewer, but not under MINIMUM
 MINIMUM = 8
 
@@ -54,8 +55,8 @@ def export_model(
     pictures of `calibration`, where decoding and suppression stay in float. raw: LiteRT without suppression
     and ROI stage (`RawGraph`), for letterboxed frames. Neither int8 nor raw is there for Darknet detectors.
 
-    Raises UsageError when the backend is not TensorFlow, the path exists, numbers are out of range or the
-    combination is not supported.
+    Raises UsageError when the backend is not TensorFlow, the network is not of float32, the path exists or
+    cannot be written, numbers are out of range or the combination is not supported.
     """
     path = Path(path)
     _check(model, path, format, frame, max_detections, threshold, precision, calibration, raw)
@@ -100,9 +101,18 @@ def _check(model, path, format, frame, max_detections, threshold, precision, cal
         raise UsageError(f"format {format!r} is not one of {', '.join(SUFFIXES)}")
     if path.suffix != SUFFIXES[format] and SUFFIXES[format]:
         raise UsageError(f"{path}: a file of format {format} ends in {SUFFIXES[format]}")
-    if path.exists():
-        raise UsageError(f"{path} exists; remove it or name another --out")
+    if format == "savedmodel" and path.suffix in TAKEN:
+        raise UsageError(f"{path}: a folder of this name would be taken for a file of another format")
     check_writable(path)
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name too long, say
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    if exists:
+        raise UsageError(f"{path} exists; remove it or name another --out")
+    policies = {layer.dtype_policy.name for layer in model.network.layers}
+    if policies | {keras.config.dtype_policy().name} != {"float32"}:
+        raise UsageError("export is in float32: load the network by the dtype policy float32, Keras' default")
     if format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
         raise UsageError("ONNX export needs tf2onnx: pip install 'yoloseg[onnx]'")
     if frame is not None and (len(frame) != 2 or min(frame) < 1):

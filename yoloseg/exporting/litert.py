@@ -31,7 +31,7 @@ def write_litert(
     `letterboxed`, a RawGraph `masks`.
     Raises UsageError when the converter fails, as it does where an operator is not built in.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
         archive = keras.export.ExportArchive()
         frames = tf.TensorSpec([1, *frame, 3], tf.uint8, name="frames")
         archive.add_endpoint("serving_default", graph.__call__, input_signature=[frames])
@@ -45,7 +45,10 @@ def write_litert(
             cuts = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in graph.cuts.items()]
             archive.add_endpoint("masks", graph.masks, input_signature=cuts)
             signatures.append("masks")
-        archive.write_out(folder, verbose=False)
+        try:
+            archive.write_out(folder, verbose=False)
+        except tf.errors.OpError as error:  # TensorFlow's word for a full disk
+            raise OSError(error.message) from error
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if precision != "float32":

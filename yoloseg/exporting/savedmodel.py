@@ -23,8 +23,8 @@ def write_savedmodel(
 
     Signatures, all with a batch axis first:
     serving_default: `frames` uint8 [B, H, W, 3] RGB -> as the graph.
-    encoded: `image_bytes` string [B], JPEG, PNG, GIF or BMP files -> the same, each in pixels of its picture,
-    which is decoded as it lies in the file: EXIF orientation is not applied.
+    encoded: `image_bytes` string [B], JPEG, PNG, GIF or BMP (24 bits a pixel) files -> the same, each in
+    pixels of its picture, which is decoded as it lies in the file: EXIF orientation is not applied.
     pasted, of an InstanceGraph: `frames` -> the same with masks uint8 [B, N, H, ceil(W / 8)], see
     `packed_masks`.
     """
@@ -60,5 +60,8 @@ def write_savedmodel(
     if isinstance(graph, InstanceGraph):
         archive.add_endpoint("pasted", pasted, input_signature=[frames])
     archive.add_endpoint("encoded", encoded, input_signature=[files])
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.OpError as error:  # TensorFlow's word for a full disk
+        raise OSError(error.message) from error
     write_json(folder / METADATA, document)

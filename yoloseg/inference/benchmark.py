@@ -14,6 +14,7 @@ from rich.table import Table
 
 from yoloseg.data.letterbox import letterbox
 from yoloseg.errors import UsageError
+from yoloseg.inference.keras_finder import KerasFinder
 from yoloseg.inference.predictor import Predictor
 from yoloseg.modeling.architecture import STRIDES
 from yoloseg.modeling.detector import Detector
@@ -54,7 +55,8 @@ def time_prediction(model: YoloSeg, picture: np.ndarray, masks: int, repeats: in
     most = model.max_detections
     if masks > most:
         raise UsageError(f"--masks must be at most {most}, as many as this network keeps, got {masks}")
-    predictor = Predictor(model, score_threshold=0.0, max_detections=most)
+    detector = Detector(model)
+    predictor = Predictor(KerasFinder(model, detector=detector), score_threshold=0.0, max_detections=most)
     everything = predictor.predict_image(picture)
     if len(everything) < masks:
         raise UsageError(f"the network sees {len(everything)} boxes in this picture; ask for fewer --masks")
@@ -66,7 +68,6 @@ def time_prediction(model: YoloSeg, picture: np.ndarray, masks: int, repeats: in
     suppression.compile(jit_compile=jit)
     images = letterbox(picture, model.imgsz)[None]
     outputs = dense.predict_on_batch(images)
-    detector = Detector(model)
     found = detector.propose(images, most)
     result = predictor.predict_image(picture)
 

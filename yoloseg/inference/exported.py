@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from yoloseg.data.letterbox import letterbox, letterbox_region, picture_region
 from yoloseg.errors import UsageError, WeightsError
+from yoloseg.files import is_file
 from yoloseg.inference.finder import Found, boxes_in_picture
 from yoloseg.inference.raw import LEVELS, postprocess
 
@@ -22,12 +24,8 @@ FORMAT_VERSION = 1  # of the metadata
 GREY = 128  # around pictures of a Darknet detector that keep their aspect
 
 
-class ExportedFile(ABC):
-    """What a file says of itself, and `find`; the runtimes below only run frames.
-
-    document: the file's metadata. Pictures go in as they are, one at a time. masks: whether it has them;
-    where it does not, those that are found are all ones, so boxes are drawn as filled.
-    """
+class ExportedDocument:
+    """What a file says of itself. document: its metadata. masks: whether it has them."""
 
     def __init__(self, path: Path, document: dict):
         if document.get("format") != "yoloseg" or document.get("format_version") != FORMAT_VERSION:
@@ -52,18 +50,25 @@ class ExportedFile(ABC):
             f"{self.max_detections} a picture at most; export with --threshold and --max-detections for more"
         )
 
+    def check(self, height: int, width: int) -> None:
+        """Raises UsageError for pictures of a size that the file does not take."""
+        if self.frame not in (None, (height, width)):
+            raise UsageError(
+                f"{self.path} takes frames of {self.frame[0]} x {self.frame[1]} pixels (height x width), not "
+                f"{height} x {width}; export without --frame for any size"
+            )
+
+
+class ExportedFile(ExportedDocument, ABC):
+    """`find`; the runtimes below only run frames.
+
+    Pictures go in as they are, one at a time. Masks of a file without masks are all ones, so boxes are drawn
+    as filled.
+    """
+
     @abstractmethod
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture: uint8 [H, W, 3] RGB -> the file's outputs, boxes in pixels of the picture."""
-
-    def check(self, picture: np.ndarray) -> None:
-        """Raises UsageError for a picture of another size than the file's frames."""
-        if self.frame not in (None, picture.shape[:2]):
-            height, width = self.frame
-            raise UsageError(
-                f"{self.path} takes frames of {height} x {width} pixels (height x width), not "
-                f"{picture.shape[0]} x {picture.shape[1]}; export without --frame for any size"
-            )
 
     def find(
         self, pictures: Sequence[np.ndarray], score_threshold: float, max_detections: int
@@ -76,11 +81,11 @@ class ExportedFile(ABC):
         found = self.run(picture)
         scores = found["scores"][0][: int(found["num_detections"][0])]
         count = min(int((scores >= score_threshold).sum()), max_detections)
-        return Found(
-            found["boxes"][0][:count],
-            scores[:count],
+        return Found(  # copies: a view would keep the empty slots in memory
+            found["boxes"][0][:count].copy(),
+            scores[:count].copy(),
             found["classes"][0][:count].astype(int),
-            found["masks"][0][:count] if self.masks else np.ones((count, 28, 28), np.float32),
+            found["masks"][0][:count].copy() if self.masks else np.ones((count, 28, 28), np.float32),
         )
 
 
@@ -89,11 +94,7 @@ class SavedModelFile(ExportedFile):
 
     def __init__(self, path: Path):
         path = Path(path)
-        try:
-            document = json.loads((path / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{path}: is no SavedModel that yoloseg exported: {error}") from error
-        super().__init__(path, document)
+        super().__init__(path, _savedmodel_document(path))
         import tensorflow as tf
 
         try:
@@ -103,12 +104,13 @@ class SavedModelFile(ExportedFile):
         self._function = self._model.signatures["serving_default"]
 
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        self.check(picture)
+        self.check(*picture.shape[:2])
         return {name: value.numpy() for name, value in self._function(frames=picture[None]).items()}
 
 
 class LiteRTFile(ExportedFile):
-    """A `.tflite` file, run by ai-edge-litert. threads: all cores if not given.
+    """A `.tflite` file, run by ai-edge-litert, one picture after the other whatever thread it comes from.
+    threads: all cores if not given.
 
     Pictures of another size than its frames are letterboxed outside, for its second signature. Raw files are
     completed by `yoloseg.inference.raw`. Files without masks have one signature: where its frames have the
@@ -118,12 +120,7 @@ class LiteRTFile(ExportedFile):
 
     def __init__(self, path: Path, threads: int | None = None):
         path = Path(path)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                document = json.loads(archive.read("metadata.json"))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{path}: is no .tflite file that yoloseg exported: {error}") from error
-        super().__init__(path, document)
+        super().__init__(path, _litert_document(path))
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
@@ -132,10 +129,19 @@ class LiteRTFile(ExportedFile):
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
             self._runner = cache(self._interpreter.get_signature_runner)
+            self._lock = threading.Lock()  # the interpreter holds one picture's tensors
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"{path}: LiteRT cannot load it: {error}") from error
 
+    def check(self, height: int, width: int) -> None:
+        if not self.masks and self.frame != self.imgsz:
+            super().check(height, width)
+
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        with self._lock:
+            return self._run(picture)
+
+    def _run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         if self.frame == picture.shape[:2] and not self.document.get("raw"):
             return self._runner("serving_default")(frames=picture[None])
         if not self.masks:
@@ -151,8 +157,7 @@ class LiteRTFile(ExportedFile):
         return found | {"boxes": boxes[None]}
 
     def _boxes(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        if self.frame != self.imgsz:
-            self.check(picture)
+        self.check(*picture.shape[:2])
         stretched = self.document["input"]["stretched"]
         found = self._runner("serving_default")(frames=_framed(picture, self.imgsz, stretched)[None])
         boxes = found["boxes"][0]
@@ -182,26 +187,12 @@ class OnnxFile(ExportedFile):
 
     def __init__(self, path: Path, threads: int | None = None):
         path = Path(path)
-        if not path.is_file():
-            raise WeightsError(f"{path}: there is no such weights file")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UsageError(f"{path} needs onnxruntime: pip install 'yoloseg[onnx]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-            document = json.loads(self._session.get_modelmeta().custom_metadata_map.get("yoloseg", "{}"))
-        except Exception as error:  # onnxruntime's errors have no common base but this
-            raise WeightsError(f"{path}: onnxruntime cannot load it: {error}") from error
+        self._session, document = _onnx_session(path, threads)
         super().__init__(path, document)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        self.check(picture)
+        self.check(*picture.shape[:2])
         return dict(zip(self._names, self._session.run(None, {"frames": picture[None]}), strict=True))
 
 
@@ -215,13 +206,59 @@ def _framed(picture: np.ndarray, imgsz: tuple[int, int], stretched: bool) -> np.
     return frame
 
 
+def _savedmodel_document(path: Path) -> dict:
+    try:
+        return json.loads((path / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: is no SavedModel that yoloseg exported: {error}") from error
+
+
+def _litert_document(path: Path) -> dict:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("metadata.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path}: is no .tflite file that yoloseg exported: {error}") from error
+
+
+def _onnx_session(path: Path, threads: int | None) -> tuple:
+    if not is_file(path):
+        raise WeightsError(f"{path}: there is no such weights file")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(f"{path} needs onnxruntime: pip install 'yoloseg[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return session, json.loads(session.get_modelmeta().custom_metadata_map.get("yoloseg", "{}"))
+    except Exception as error:  # onnxruntime's errors have no common base but this
+        raise WeightsError(f"{path}: onnxruntime cannot load it: {error}") from error
+
+
+def exported_limits(path: str | Path) -> tuple[float, int] | None:
+    """(score threshold, detections) of the exported file at `path`, which is not kept loaded: no memory of a
+    device is taken. None where its kind is none of these."""
+    path = Path(path)
+    if is_file(path / "saved_model.pb"):
+        file = ExportedDocument(path, _savedmodel_document(path))
+    elif path.suffix == ".tflite":
+        file = ExportedDocument(path, _litert_document(path))
+    elif path.suffix == ".onnx":
+        file = ExportedDocument(path, _onnx_session(path, 1)[1])
+    else:
+        return None
+    return file.score_threshold, file.max_detections
+
+
 def load_exported(path: str | Path, threads: int | None = None) -> ExportedFile | None:
     """The exported file at `path`; None where its kind is none of these (a `.keras` file, say).
 
     threads: of LiteRT and ONNX, all cores if not given; TensorFlow's are set for the process.
     """
     path = Path(path)
-    if (path / "saved_model.pb").is_file():
+    if is_file(path / "saved_model.pb"):
         return SavedModelFile(path)
     kinds = {".tflite": LiteRTFile, ".onnx": OnnxFile}
     return kinds[path.suffix](path, threads) if path.suffix in kinds else None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,10 @@ def save_report(folder: Path, times: list[FileTimes]) -> None:
 def _python(module: str, *arguments) -> str:
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode < 0:
+        number = -done.returncode
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        raise YolosegError(f"{module}: ended by signal {name}; memory may be short")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise YolosegError(f"{module}: {lines[-1].removeprefix('error: ')}")

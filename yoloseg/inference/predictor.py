@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from yoloseg.errors import UsageError
+from yoloseg.inference.exported import ExportedFile
 from yoloseg.inference.finder import Finder, finder_of
 from yoloseg.inference.results import Result
 from yoloseg.inference.sources import Source, checked_picture, open_source
@@ -24,6 +25,7 @@ class Predictor:
     for a mask; None takes the threshold stored in the model. max_detections: kept in a picture, best first;
     None takes the number stored in the model. embeddings: whether results have these, too (networks; exported
     files do not give them).
+    limits: what to tell a user who asks an exported file for more than it keeps, None if that is not so.
     Raises UsageError when a number is out of range, or for embeddings of an exported file.
 
         for result in Predictor(yoloseg.load("best.keras"))("photographs/"):
@@ -53,6 +55,7 @@ class Predictor:
         self.imgsz = finder.imgsz
         self.score_threshold = threshold
         self.max_detections = most
+        self.limits = finder.limits(threshold, most) if isinstance(finder, ExportedFile) else None
         self._finder = finder
 
     def __call__(self, source: str | Path | int | np.ndarray | Sequence | Source) -> Iterator[Result]:

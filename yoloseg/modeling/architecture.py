@@ -122,7 +122,8 @@ def build_mask_subnet(size: Size) -> keras.Model:
         b = group_conv(x, c, name="mask_b1")
         b = group_conv(b, c // 2, name="mask_b2")                                          # 14 x 14  128
         b = layers.Dense(784, name="mask_b_dense", dtype="float32")(layers.Flatten(name="mask_b_flat")(b))
-        b = layers.Reshape((28, 28, 1), name="mask_b_logits")(b)
-        logits = layers.Concatenate(name="mask_concat")([logits, b])
+        b = layers.Reshape((28, 28, 1), name="mask_b_logits", dtype="float32")(b)
+        logits = layers.Concatenate(name="mask_concat", dtype="float32")([logits, b])
         logits = linear(logits, 1, 1, name="mask_logits", start="glorot_uniform", dtype="float32")
-    return keras.Model(cuts, layers.Reshape((28, 28), name="masks")(logits), name="mask_subnet")
+    masks = layers.Reshape((28, 28), name="masks", dtype="float32")(logits)
+    return keras.Model(cuts, masks, name="mask_subnet")

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from yoloseg.errors import UsageError, WeightsError
-from yoloseg.files import atomic_write
+from yoloseg.files import atomic_write, is_file
 from yoloseg.modeling.architecture import LEVELS, STRIDES, build_mask_subnet, build_network
 from yoloseg.modeling.boxes import anchor_boxes, anchors_at, clip_boxes, decode
 from yoloseg.modeling.nms import suppress, top
@@ -228,9 +228,9 @@ def save_model(model: YoloSeg, path: str | Path) -> None:
 def load_model(path: str | Path) -> YoloSeg:
     """Reads a `.keras` file written by `save_model`. Raises WeightsError for anything else."""
     path = Path(path)
-    if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").exists():
+    if path.suffix in (".tflite", ".onnx") or is_file(path / "saved_model.pb"):
         raise WeightsError(f"{path}: is an exported file; here the .keras file it was made of is needed")
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: there is no such weights file")
     if not zipfile.is_zipfile(path):
         raise WeightsError(f"{path}: is truncated or no .keras file; give a file that training wrote")

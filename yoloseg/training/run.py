@@ -125,6 +125,12 @@ def _train(
     total = progress.epochs * progress.steps_per_epoch
     if config.accumulate > total:
         raise UsageError(f"--accumulate {config.accumulate}: the whole training has only {total} batches")
+    first = min(frozen, progress.epochs) * progress.steps_per_epoch
+    if config.accumulate > first > 0:
+        raise UsageError(
+            f"--accumulate {config.accumulate}: the backbone is frozen for the first {first} batches, which "
+            "would teach nothing"
+        )
     set_augmentation(loader, recipe, progress.epochs)
     if progress.epochs < recipe.short:
         console.print(f"fewer than {recipe.short} epochs: no augmentation but flips, pictures at full size")
@@ -183,8 +189,8 @@ def frozen_epochs(config: TrainConfig, recipe: Recipe) -> float:
 
 
 def rate_factors(model: YoloSeg, loaded: Sequence[str], factor: float) -> dict[str, float]:
-    """Factors on the learning rate of the variables of these layers, by path; none where it is 1. Of frozen
-    layers there are none."""
+    """Factors on the learning rate of the variables of these layers, by path; none where it is 1. Those
+    of layers that are frozen at first are among them."""
     if factor == 1:
         return {}
     layers = [*model.network.layers, *model.mask_subnet.layers]
