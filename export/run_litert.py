@@ -16,7 +16,7 @@ def load(path):
     """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
     with zipfile.ZipFile(path) as archive:
         document = json.loads(archive.read("metadata.json"))
-    if document.get("raw") or not document["masks"]:
+    if document.get("raw") or not document.get("masks", True):
         sys.exit(f"{path} is raw, or finds boxes alone: see yoloseg/inference")
     interpreter, size = Interpreter(path, num_threads=2), tuple(document["input"]["frame"])
 

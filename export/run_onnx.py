@@ -16,7 +16,7 @@ def load(path):
     """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     document = json.loads(session.get_modelmeta().custom_metadata_map["yoloseg"])
-    if not document["masks"]:
+    if not document.get("masks", True):
         sys.exit(f"{path} finds boxes alone: see yoloseg/inference/exported.py")
     outputs = [output.name for output in session.get_outputs()]
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 def load(folder):
     """(detect, names): detect takes uint8 [H, W, 3] RGB and gives arrays of N detections."""
     document = json.loads((Path(folder) / "assets.extra" / "metadata.json").read_text())
-    if not document["masks"]:
+    if not document.get("masks", True):
         sys.exit(f"{folder} finds boxes alone: see yoloseg/inference/exported.py")
     model = tf.saved_model.load(folder)
     run = model.signatures["serving_default"]

@@ -79,6 +79,16 @@ def test_only_the_surroundings_decide_not_what_will_be_hidden():
     assert likely[7:9, 7:9].min() > 0.9 and likely[7:9, 3:5].max() < 0.9 < likely[2, 2]
 
 
+def test_padding_is_no_surroundings():
+    """A bright picture between grey bars: an object from bright ground is at home all over it."""
+    image = np.full((128, 128, 3), 114, np.uint8)
+    image[32:96] = 250
+    scene = Scene(Sample(image, region=(0, 32, 128, 96)))
+    likely = scene.places(np.array([250.0] * 3), np.array([30.0, 40.0]))
+    rows = np.flatnonzero(likely.any(1))
+    assert rows.tolist() == [6, 7, 8, 9] and (likely[rows][:, 2:14] > 0.99).all()
+
+
 def test_a_thin_object_does_not_take_up_its_whole_box():
     line = Instance(
         0, polygons=(np.array([[0, 0], [4, 0], [128, 124], [128, 128], [124, 128], [0, 4]], float),)

@@ -185,7 +185,9 @@ def test_programs_run_without_yoloseg(program, finder, files, tmp_path):
     command = [sys.executable, "-c", start, str(EXPORT / f"run_{program}.py"), *pairs]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name, said in zip(names, done.stdout.split("---\n"), strict=False):
+    *said_of_each, end = done.stdout.split("---\n")
+    assert not end
+    for name, said in zip(names, said_of_each, strict=True):
         if name.endswith("png"):
             picture = cv2.imread(str(tmp_path / name))[..., ::-1]
             expected = yoloseg.Predictor(finder, max_detections=SLOTS).predict_image(picture)
@@ -243,7 +245,7 @@ def test_slots_if_not_said_are_the_models_own(model, monkeypatch):
         ("litert", "a.tflite", {"threshold": 1.5}, "0..1"),
         ("litert", "a.tflite", {"raw": True, "frame": (48, 64)}, "leave --frame away"),
         ("litert", "a.bin", {}, "ends in .tflite"),
-        ("savedmodel", "a.tflite", {}, "taken for a file of another format"),
+        ("savedmodel", "a.tflite", {}, "files of another format end in .tflite"),
         ("litert", "a" * 300 + ".tflite", {}, "cannot write .*File name too long"),
         ("coreml", "a", {}, "is not one of savedmodel, litert, onnx"),
     ],
@@ -272,15 +274,17 @@ def test_no_half_written_file_is_left(model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("format", "name"), [("savedmodel", "a"), ("litert", "a.tflite")])
-def test_a_full_disk_is_told(format, name, model, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("format", "name", "where"), [("savedmodel", "a", "a"), ("litert", "a.tflite", "needed for a while")]
+)
+def test_a_full_disk_is_told(format, name, where, model, tmp_path, monkeypatch):
     def full(archive, folder, **_):
         raise tf.errors.ResourceExhaustedError(None, None, "variables; No space left on device")
 
     archive = type(keras.export.ExportArchive())
     monkeypatch.setattr(archive, "write_out", full)
     monkeypatch.setattr(archive, "add_endpoint", lambda *_, **__: None)
-    with pytest.raises(UsageError, match=rf"cannot write .*{name}: .*No space left"):
+    with pytest.raises(UsageError, match=rf"cannot write .*{where}.*: .*No space left"):
         export_model(model, tmp_path / name, format)
     assert not list(tmp_path.iterdir())
 
@@ -331,10 +335,13 @@ def test_threads_may_share_a_litert_file(files):
             assert found.mask_probabilities.base is None, "no view of all slots"
 
 
-def test_limits_are_read_without_loading(files):
+def test_limits_are_read_without_loading(files, monkeypatch):
     for path in files.values():
         loaded = yoloseg.load(path)
-        assert exported_limits(path) == (loaded.score_threshold, loaded.max_detections)
+        with monkeypatch.context() as patch:
+            patch.setattr("tensorflow.saved_model.load", pytest.fail)
+            patch.setattr("ai_edge_litert.interpreter.Interpreter", pytest.fail)
+            assert exported_limits(path) == (loaded.score_threshold, loaded.max_detections)
         assert yoloseg.Predictor(loaded, max_detections=SLOTS).limits is None
         assert "a picture at most" in yoloseg.Predictor(loaded, max_detections=SLOTS + 1).limits
     assert exported_limits("best.keras") is None

@@ -126,7 +126,7 @@ def test_what_is_mixed_in_comes_from_just_before(pictures, weights):
     order = pictures_in(loader)
     assert len(shown) == pictures
     for index, others in enumerate(shown):
-        assert others == [order[index - 1 - back] for back in range(min(64, pictures))]
+        assert others == [order[index - 1 - back] for back in range(min(64, pictures - 1))]
     if weights is not None:
         assert all(number % 2 for others in shown for number in others)
     samples = Neighbours(loader.samples, np.arange(pictures), 0)

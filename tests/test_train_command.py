@@ -1,5 +1,5 @@
-"""The train command from flags to run folder, its resuming and its refusals, on sixteen tiny pictures; with
-the network as it is in `test_the_graph_trains_until_patience_ends` and in processes of their own."""
+"""The train command from flags to run folder, and its resuming, on sixteen tiny pictures; with the network as
+it is in `test_the_graph_trains_until_patience_ends` and in processes of their own."""
 
 import csv
 import io

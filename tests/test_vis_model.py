@@ -2,6 +2,8 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from yoloseg.evaluation.identity import identity_score
 from yoloseg.evaluation.track_iou import Track, Tracks
 from yoloseg.evaluation.vis_model import evaluate_tracks
 from yoloseg.evaluation.vis_report import save_track_plot, track_review, write_vis_report
+from yoloseg.inference.exported import ExportedFile
 from yoloseg.inference.finder import Found
 from yoloseg.inference.predictor import Predictor
 from yoloseg.modeling.detector import Detector
@@ -54,6 +57,31 @@ class Oracle:
 @pytest.fixture(scope="module")
 def shapes():
     return load_shapes("val", clips=3, frames=8, height=96, width=128)
+
+
+class Framed(ExportedFile):
+    """An exported file that takes frames of 64 x 96 pixels alone."""
+
+    def __init__(self, classes):
+        document = {"format": "yoloseg", "format_version": 1, "classes": classes}
+        document |= {"input": {"imgsz": [64, 96], "frame": [64, 96]}}
+        document |= {"score_threshold": 0, "max_detections": 9}
+        super().__init__(Path("framed.onnx"), document)
+
+    def run(self, picture):
+        raise AssertionError("no frame is looked at")
+
+
+def test_a_clip_of_a_size_that_a_file_does_not_take_is_refused_first():
+    clips = [load_shapes("val", clips=1, frames=2, height=side, width=96) for side in (64, 96)]
+    records = [
+        replace(record, frame_of=(f"clip{clip}", number), image_id=10 * clip + number)
+        for clip, made in enumerate(clips)
+        for number, record in enumerate(made.records)
+    ]
+    dataset = replace(clips[0], records=records)
+    with pytest.raises(UsageError, match="takes frames of 64 x 96 pixels .* not 96 x 96"):
+        evaluate_tracks(Framed(dataset.classes), dataset, progress=False)
 
 
 def test_true_masks_score_nearly_one(shapes, tmp_path):

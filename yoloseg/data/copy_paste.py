@@ -34,9 +34,9 @@ class CopyPaste:
     """With the given probability pastes up to `most` objects of one other picture.
 
     They are scaled by 0.3 to 1.2, and mirrored with probability `mirror`. What lies on an object (a tie, a
-    cup on a table) comes with it and counts among the `most`. Objects behind lose what is hidden, and are
-    gone where nothing is left; a place where one would show less than half of itself is given up.
-    `exhaustive` stays as the sample has it.
+    cup on a table) comes with it, however small, and counts among the `most`. Objects behind lose what is
+    hidden, and are gone where nothing is left; a place where one would show less than half of itself is given
+    up. `exhaustive` stays as the sample has it.
     """
 
     probability: float = 0.5
@@ -105,8 +105,8 @@ class Scene:
         left, top, right, bottom = picture_region(self._start)
         low = max(SCALE[0], SMALLEST / float(sides.min()))
         high = min(SCALE[1], *((np.array([right - left, bottom - top]) - CELL) / sides))
-        new = comes_with(instance, donor, mask, box)
-        if low > high or new is None or len(new) > room:
+        new = comes_with(instance, donor, mask, box) if low <= high and room else None
+        if new is None or len(new) > room:
             return 0
         factor = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         mirrored = rng.random() < mirror
@@ -142,6 +142,11 @@ class Scene:
         left, top, right, bottom = picture_region(self._start)
         rows, columns = self._cells()
         small = cv2.resize(self.image, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+        first, last = np.ceil(top * rows / self.height), bottom * rows // self.height - 1
+        within_y = np.clip(np.arange(rows), int(first), max(int(first), int(last)))
+        first, last = np.ceil(left * columns / self.width), right * columns // self.width - 1
+        within_x = np.clip(np.arange(columns), int(first), max(int(first), int(last)))
+        small = small[within_y.clip(max=rows - 1)][:, within_x.clip(max=columns - 1)]  # no padding
         inner = [2 * int(side / CELL / 2) + 1 for side in sides]  # odd: centred on the cell
         band = [2 * max(1, round(BAND * side / CELL)) for side in sides]
         outer = [inner[0] + band[0], inner[1] + band[1]]
@@ -208,8 +213,9 @@ def comes_with(instance: Instance, donor: Sample, mask: np.ndarray, box: np.ndar
             continue
         if other.crowd or common < LEFT_OVER * area:
             return None
-        cut = Instance.from_mask(shared, other.class_index, other.crowd, other.track_id)
-        found.append(other if common == area else cut)
+        if common < area:
+            other = Instance.from_mask(shared, other.class_index, other.crowd, other.track_id)
+        found.append(other)
     return found
 
 

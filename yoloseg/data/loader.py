@@ -209,7 +209,7 @@ class Neighbours(Sequence[Sample]):
         self._samples, self._order, self._index = samples, order, index
 
     def __len__(self) -> int:
-        return min(len(self._order), NEIGHBOURS)
+        return min(max(len(self._order) - 1, 1), NEIGHBOURS)  # itself only where there is no other
 
     def __getitem__(self, back: int) -> Sample:
         if not 0 <= back < len(self):

@@ -78,7 +78,8 @@ def evaluate_in_detail(
     "best_f1_threshold": the score threshold with the best mask F1 at IoU 0.5, all classes pooled, -1 if no
     mask found an object; "best_f1": {"f1", "precision", "recall"} at that threshold, -1 likewise; "areas":
     what was found and done about the ground truth's areas, in words; "images", "detections": how many. Raises
-    DataError for an empty dataset or an unreadable picture, UsageError where classes or numbers do not fit.
+    DataError for an empty dataset or an unreadable picture, UsageError where classes or numbers do not fit,
+    and before the first picture where one is of a size that an exported file does not take.
     """
     if not len(dataset):
         raise DataError(f"{dataset.name}: no pictures to evaluate on")
@@ -88,9 +89,8 @@ def evaluate_in_detail(
         raise UsageError("batch size and max detections must be at least 1, the score threshold in 0..1")
     batch_size = max(1, batch_size * USUAL // max(max_detections, USUAL))
     finder = finder_of(model, batch_size, detector)
-    if isinstance(finder, ExportedFile):
-        for record in dataset.records:
-            finder.check(record.height, record.width)
+    for record in dataset.records if isinstance(finder, ExportedFile) else ():
+        finder.check(record.height, record.width)
     class_index = _class_map(finder.classes, dataset)
     ground_truth, areas = coco_ground_truth(dataset)
     found = DetectionAccumulator(dataset.category_ids)

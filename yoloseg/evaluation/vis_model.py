@@ -54,7 +54,8 @@ def evaluate_tracks(
     that the dataset does not have are left out. results_file: where the tracks are written, in the
     challenge's form, before they are scored.
     Raises DataError for a set whose pictures are no frames of clips or whose objects have no track ids,
-    UsageError where classes or numbers do not fit.
+    UsageError where classes or numbers do not fit, and before the first frame where a clip is of a size that
+    an exported file does not take.
     """
     config = config or TrackerConfig()
     predictor = Predictor(
@@ -66,6 +67,8 @@ def evaluate_tracks(
     if not len(dataset):
         raise DataError(f"{dataset.name}: no frames to evaluate on")
     ground_truth, clips = vis_document(dataset)
+    for first, *_ in clips:  # the follower brings the others to its size
+        predictor.check(first.height, first.width)
     known = dict(zip(dataset.classes, dataset.category_ids, strict=True))
     ids = [known.get(name) for name in predictor.classes]
     frames = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["savedmodel", "litert", "onnx"]
 Precision = Literal["float32", "float16", "dynamic-int8", "int8"]
 SUFFIXES = {"savedmodel": "", "litert": ".tflite", "onnx": ".onnx"}
-TAKEN = (".tflite", ".onnx", ".keras", ".weights", ".h5")  # by which other files are known
+TAKEN = (".tflite", ".onnx", ".keras", ".weights", ".h5")  # commands go by these
 CALIBRATION = 100  # pictures; fewer are taken where there are fewer, but not under MINIMUM
 MINIMUM = 8
 
@@ -102,7 +102,7 @@ def _check(model, path, format, frame, max_detections, threshold, precision, cal
     if path.suffix != SUFFIXES[format] and SUFFIXES[format]:
         raise UsageError(f"{path}: a file of format {format} ends in {SUFFIXES[format]}")
     if format == "savedmodel" and path.suffix in TAKEN:
-        raise UsageError(f"{path}: a folder of this name would be taken for a file of another format")
+        raise UsageError(f"{path}: a SavedModel is a folder; files of another format end in {path.suffix}")
     check_writable(path)
     try:
         exists = path.exists()

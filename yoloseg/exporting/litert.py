@@ -31,7 +31,7 @@ def write_litert(
     `letterboxed`, a RawGraph `masks`.
     Raises UsageError when the converter fails, as it does where an operator is not built in.
     """
-    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:  # its name has nothing that TensorFlow takes for a pattern
         archive = keras.export.ExportArchive()
         frames = tf.TensorSpec([1, *frame, 3], tf.uint8, name="frames")
         archive.add_endpoint("serving_default", graph.__call__, input_signature=[frames])
@@ -48,7 +48,7 @@ def write_litert(
         try:
             archive.write_out(folder, verbose=False)
         except tf.errors.OpError as error:  # TensorFlow's word for a full disk
-            raise OSError(error.message) from error
+            raise UsageError(f"cannot write to {folder}, needed for a while: {error.message}") from error
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=signatures)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if precision != "float32":

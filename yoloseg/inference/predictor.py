@@ -25,7 +25,8 @@ class Predictor:
     for a mask; None takes the threshold stored in the model. max_detections: kept in a picture, best first;
     None takes the number stored in the model. embeddings: whether results have these, too (networks; exported
     files do not give them).
-    limits: what to tell a user who asks an exported file for more than it keeps, None if that is not so.
+    The attribute `limits` is what to tell a user who asks an exported file for more than it keeps, None if
+    that is not so.
     Raises UsageError when a number is out of range, or for embeddings of an exported file.
 
         for result in Predictor(yoloseg.load("best.keras"))("photographs/"):
@@ -66,6 +67,11 @@ class Predictor:
         """
         opened = source if isinstance(source, Source) else open_source(source)
         return (self.predict_image(image, path=name, frame=index) for name, image, index, *_ in opened)
+
+    def check(self, height: int, width: int) -> None:
+        """Raises UsageError for pictures of a size that an exported file does not take."""
+        if isinstance(self._finder, ExportedFile):
+            self._finder.check(height, width)
 
     def predict_image(
         self, image: np.ndarray, path: str | Path | None = None, frame: int | None = None

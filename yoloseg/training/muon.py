@@ -24,9 +24,10 @@ def orthogonal(matrix, steps: int = 5):
 
     Singular values come to about 0.7..1.2, those of less than a thousandth of the largest to less. The
     iteration runs on the Gram matrix of the shorter side, and the product of its factors is applied: that
-    takes less time than iterating on the matrix itself. Rounding makes eigenvalues of 0 negative, and each
-    step multiplies these by 12 or more: in TF32, in which GPUs multiply, singular values of 6 to 60 were the
-    end of it. So after `RESTART` steps the factors are applied and the Gram matrix is made anew.
+    takes less time than iterating on a matrix with sides as unlike as those of 3 x 3 kernels. Rounding makes
+    eigenvalues of 0 negative, and each step multiplies these by nearly 12 or more: in TF32, in which GPUs
+    multiply (simulated), it ends with singular values of 6 to 60. So after `RESTART` steps the factors are
+    applied and the Gram matrix is made anew.
     """
     rows, columns = matrix.shape
     wide = rows <= columns

@@ -126,10 +126,10 @@ def _train(
     if config.accumulate > total:
         raise UsageError(f"--accumulate {config.accumulate}: the whole training has only {total} batches")
     first = min(frozen, progress.epochs) * progress.steps_per_epoch
-    if config.accumulate > first > 0:
+    if config.accumulate > first > 0 and progress.epoch < frozen:
         raise UsageError(
             f"--accumulate {config.accumulate}: the backbone is frozen for the first {first} batches, which "
-            "would teach nothing"
+            "would teach nothing; lower it, or give --freeze none"
         )
     set_augmentation(loader, recipe, progress.epochs)
     if progress.epochs < recipe.short:
