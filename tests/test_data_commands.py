@@ -14,11 +14,12 @@ from yoloseg.data.check import check_data, class_problems
 from yoloseg.data.convert import write_datasets
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.duplicates import alike, thumbnails
-from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.split import merged, split_dataset
 from yoloseg.data.write_pictures import PictureNames
 from yoloseg.data.youtube_vis_writer import write_youtube_vis
 from yoloseg.errors import DataError, UsageError
+from yoloseg.evaluation.data_report import write_data_report
 
 
 def decoded(annotation):
@@ -327,6 +328,21 @@ def test_stats_of_a_set(tmp_path, capsys):
     for name in ("train_labels.png", "train_shapes.png", "train_gallery.jpg"):
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 1
     assert main(["data", "stats", "--data", str(path), "--out", str(tmp_path), "--imgsz", "0"]) == 2
+
+
+def test_stats_tell_what_check_tells(tmp_path):
+    """Why the test split cannot be used; and of very many problems some of each file, what compares splits
+    before all."""
+    path = write("coco", tmp_path)
+    path.write_text("train: train\nval: val\ntest: {annotations: none.json, images: train}\n")
+    found = check_data(path)
+    assert found.unusable and not found.refusals
+    many = [Problem("labels.json", f"annotation {number}", "too small") for number in range(300)]
+    found.problems = [*many, Problem("other.json", "annotation 1", "alone"), *found.problems]
+    write_data_report(tmp_path / "out", found, "many", (64, 64))
+    page = (tmp_path / "out" / "data.html").read_text()
+    assert "The test split cannot be used as it is" in page and "none.json" in page
+    assert "looks the same as" in page and "other.json" in page and "more: `yoloseg data check`" in page
 
 
 def test_areas_that_are_boxes_are_said(tmp_path):

@@ -1,6 +1,7 @@
 """The error review, its figures and report.html, on detections made by hand."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,7 +16,13 @@ from yoloseg.data.label_plot import letterboxed_boxes, save_label_plot
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.evaluation.best_f1 import Matches, best_f1
 from yoloseg.evaluation.evaluate_model import evaluate_in_detail
-from yoloseg.evaluation.figures import precision_recall, save_confusion_matrix, save_f1_curve, save_pr_curve
+from yoloseg.evaluation.figures import (
+    line_style,
+    precision_recall,
+    save_confusion_matrix,
+    save_f1_curve,
+    save_pr_curve,
+)
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.review import Review, crowding, review
 from yoloseg.modeling.architecture import LEVELS
@@ -170,15 +177,31 @@ def test_the_highest_point_of_the_f1_curve_is_the_best_f1(tmp_path, monkeypatch)
     assert lines["a (3)"].max() == pytest.approx(4 / 5)
 
 
+def test_the_mean_of_the_precision_over_recall_is_the_ap(tmp_path, monkeypatch):
+    """COCO's: at each of 101 recalls the best precision that is reached there or beyond."""
+    half = Matches(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 4, np.zeros(3))
+    all_found = Matches(np.array([0.5]), np.array([True]), 1, np.zeros(1))
+    lines = lines_of(monkeypatch, lambda: save_pr_curve({"a": half, "b": all_found}, tmp_path / "pr.png"))
+    first = (26 + 25 * 2 / 3) / 101  # recall 0.00 to 0.25, then to 0.50
+    assert lines["a (4)"].mean() == pytest.approx(first) and lines["b (1)"].mean() == 1
+    assert lines["mean of 2 classes"].mean() == pytest.approx((first + 1) / 2)
+
+
+def test_twenty_lines_differ():
+    styles = [(line["color"], line["linestyle"]) for line in map(line_style, range(20))]
+    assert len(set(styles)) == 20
+
+
 def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
-    names = ("$", "$$", "$1-2$", "_other")
+    names = ("$", "$$", "$1-2$", "_other", "long " * 50)
     per_class = {name: Matches(np.array([0.9]), np.array([True]), 1, np.zeros(1)) for name in names}
     lines = lines_of(monkeypatch, lambda: save_pr_curve(per_class, tmp_path / "pr.png"))
     assert " _other (1)" in lines, "a legend leaves out what starts with an underscore"
-    confusion = np.eye(5, dtype=int)
+    assert max(map(len, lines)) < 50
+    confusion = np.eye(6, dtype=int)
     save_confusion_matrix(Review((), confusion, names, 0.5), tmp_path / "confusion.png")
     empty = Record(2, lambda: np.zeros((50, 100, 3), np.uint8), 50, 100)
-    save_label_plot(Dataset("$$", names, (1, 2, 3, 4), [empty]), (64, 64), tmp_path / "labels.png")
+    save_label_plot(Dataset("$$", names, (1, 2, 3, 4, 5), [empty]), (64, 64), tmp_path / "labels.png")
     assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in ("pr", "confusion", "labels"))
 
 
@@ -203,25 +226,32 @@ def test_confusion_of_very_many_classes(tmp_path, monkeypatch):
     assert shares[at("class 5"), at("class 900")] == pytest.approx(90 / 96)
     assert shares[at("class 7"), -1] == pytest.approx(80 / 88) and shares[-1, at("class 30")] == 1
     assert shares[at("1143 other classes"), at("1143 other classes")] == 1
+    confusion[:60, -1] = 99  # these are drawn one by one
+    confusion[100, 101] = 3
+    save_confusion_matrix(Review((), confusion, names, 0.5), tmp_path / "confusion.png")
+    assert drawn.pop()[0].get_yticklabels()[-2].get_text() == "1143 other classes (63 mixed up)"
     few = Review((), np.array([[0, 0, 0], [0, 2, 1], [0, 0, 0]]), ("absent", "seen"), 0.5)
     save_confusion_matrix(few, tmp_path / "few.png")
     assert drawn[1][1].tolist() == [[2 / 3, 1 / 3], [0, 0]]
 
 
 @pytest.mark.parametrize("classes, panels", [(1, (5, 8)), (2, (6, 10))])
-def test_balancing_weights_are_drawn_where_they_were_learned(tmp_path, classes, panels):
+def test_balancing_weights_are_drawn_where_they_were_learned(tmp_path, classes, panels, monkeypatch):
     """Two rows of panels; a training of one class has no class loss, but its weight."""
     each = [f"{loss}_{level}" for loss in LOSSES for level in LEVELS]
     logged = [name for name in each if classes > 1 or not name.startswith("class")]
     columns = ["epoch", *logged, *(f"w_{name}" for name in each), "learning_rate"]
     columns += ["box_AP", "box_AP50", "mask_AP", "mask_AP50"]
-    widths = []
+    widths, markers, plot = [], set(), Axes.plot
+    watch = lambda axes, *a, **more: markers.add(more["marker"]) or plot(axes, *a, **more)  # noqa: E731
+    monkeypatch.setattr(Axes, "plot", watch)
     for weight in ("0.0", "0.25"):
         row = [weight if name.startswith("w_") else "nan" if "AP" in name else "1.0" for name in columns]
         table = tmp_path / "results.csv"
         table.write_text(",".join(columns) + "\n" + ",".join(row) + "\n")
         save_curves(table, tmp_path / "curves.png")
         widths.append(cv2.imread(str(tmp_path / "curves.png")).shape[1])
+    assert markers == {"o"}, "of a single epoch no line could be seen"
     assert widths == [360 * ((count + 1) // 2) for count in panels]
 
 
@@ -229,6 +259,7 @@ def test_the_report_holds_every_picture_and_number(tmp_path):
     dataset = make_dataset()
     detector = KnowingDetector(dataset, false=2)
     evaluation = evaluate_in_detail(MODEL, dataset, detector=detector, batch_size=2, progress=False)
+    dataset.records[0] = replace(dataset.records[0], frame_of=("walk", 7))
     cv2.imwrite(str(tmp_path / "extra.png"), np.zeros((8, 8, 3), np.uint8))
     # a threshold that lets the false detections in, so that there is something to review
     evaluation.metrics["best_f1_threshold"] = 0.1
@@ -240,6 +271,9 @@ def test_the_report_holds_every_picture_and_number(tmp_path):
     assert page.count("<img src='data:image/") == 5 and "http" not in page and "src='data" in page
     assert "a &lt;run&gt;" in page and "An &lt;extra&gt; picture." in page and "Not there." not in page
     assert "of 4 objects 4 were found, 0 taken for another class, 0 missed; 10 detections" in page
+    assert "<td>walk 7</td>" in page, "pictures are named by what they are found by"
+    scored = evaluation.scorer(evaluation.ground_truth, evaluation.results, kinds=("segm",)).metrics
+    assert scored["segm"] == evaluation.metrics["segm"] and scored["bbox"]["AP"] == -1
     mask_ap = f"{evaluation.metrics['segm']['AP']:.3f}"
     assert re.search(rf"<td>masks</td><td>{mask_ap}</td>", page)
     assert "pictures with 1 object (" in page and "pictures with 2 to 4 objects (" in page

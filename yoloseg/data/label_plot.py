@@ -54,7 +54,8 @@ def save_label_plot(
     axes[1, 0].set(xlim=limits[0], ylim=limits[1][::-1], aspect="equal")
     axes[1, 0].set_title("box centres", fontsize=10)
     most = max(int(per_picture.max(initial=0)), 1)
-    axes[1, 1].hist(per_picture, bins=np.arange(0, most + 2) - 0.5 if most <= 60 else 60, color="C2")
+    step = -(-(most + 1) // 60)  # whole numbers in every bin, as many in each
+    axes[1, 1].hist(per_picture, bins=np.arange(0, most + 1 + step, step) - 0.5, color="C2")
     axes[1, 1].set(xlabel="objects in a picture", ylabel="pictures")
     axes[1, 1].set_title(f"{len(dataset):,} pictures", fontsize=10)
     with atomic_write(path) as aside:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+LONGEST = 40  # letters
+
 
 def plain_text(name: str) -> str:
     """`name`, of which nothing is a formula, though it has dollars, and which no legend leaves out, though it
-    starts with an underscore."""
+    starts with an underscore; cut where it would leave no room for the plot."""
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")

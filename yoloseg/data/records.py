@@ -67,6 +67,13 @@ class Record:
         shown = {annotation.class_index for annotation in self.annotations}
         return (self.verified.absent | shown) - self.verified.partly
 
+    @property
+    def short_name(self) -> str:
+        """By which people find the picture: clip and frame, or its file's name; its id if it has neither."""
+        if self.frame_of is not None:
+            return f"{self.frame_of[0]} {self.frame_of[1]}"
+        return self.source.name if isinstance(self.source, Path) else str(self.image_id)
+
     def read_image(self) -> np.ndarray:
         """uint8 [height, width, 3] RGB. Raises DataError naming the file."""
         if isinstance(self.source, Path):

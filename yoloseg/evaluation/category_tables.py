@@ -73,15 +73,16 @@ def category_tables(
     limits: tuple[int, ...] = LIMITS,
     verified: Mapping[int, Set[int]] | None = None,
     forgiving: Mapping[int, Set[int]] | None = None,
+    wanted: Sequence[str] = IOU_TYPES,
 ) -> tuple[dict[int, str], dict[str, list[CategoryTable]]]:
-    """Names of the categories by id, ids ascending, and for each IoU type that can be scored a table of each
-    category in that order.
+    """Names of the categories by id, ids ascending, and for each IoU type that is wanted and can be scored a
+    table of each category in that order.
 
     verified: image id -> the categories whose detections count in it (all, if not given).
     forgiving: category id -> images where a detection of it that finds nothing does not count. Raises
     DataError, naming the ground truth by `source`.
     """
-    kinds = _scored_types(ground_truth, results, source)
+    kinds = [kind for kind in _scored_types(ground_truth, results, source) if kind in wanted]
     categories = {category["id"]: category for category in ground_truth["categories"]}
     order = sorted(categories)
     tables = {kind: [] for kind in kinds}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from functools import partial
 
 from pycocotools.coco import COCO
@@ -11,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from yoloseg.errors import UsageError
 from yoloseg.evaluation.category_tables import (
+    IOU_TYPES,
     LIMITS,
     CategoryTable,
     Scores,
@@ -59,11 +61,16 @@ def coco_metrics(
 
 
 def score(
-    ground_truth: dict, results: list[dict], truth_source: str = "ground truth", most: int = LIMITS[-1]
+    ground_truth: dict,
+    results: list[dict],
+    truth_source: str = "ground truth",
+    most: int = LIMITS[-1],
+    kinds: Sequence[str] = IOU_TYPES,
 ) -> Scores:
-    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check."""
+    """`coco_metrics` with the matches that the numbers were made of, for data that needs no check. kinds: the
+    IoU types to score; the others are -1 throughout."""
     limits = (*LIMITS[:-1], most)
-    names, tables = category_tables(ground_truth, results, truth_source, limits)
+    names, tables = category_tables(ground_truth, results, truth_source, limits, wanted=kinds)
     return scores_of(list(names.values()), tables, len(limits), partial(_summarise, most))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from yoloseg.data.anchor_plot import save_anchor_plot
 from yoloseg.data.check import Findings
 from yoloseg.data.coco_masks import area_of
 from yoloseg.data.label_plot import save_label_plot
-from yoloseg.data.records import Dataset, Record
+from yoloseg.data.records import Dataset, Problem, Record
 from yoloseg.data.summary import count_instances
 from yoloseg.errors import DataError
 from yoloseg.evaluation.html import figure, table, write_page
@@ -36,19 +37,31 @@ def write_data_report(
     anchors that are fitted to each split. Raises UsageError for a folder that cannot be written.
     """
     body = [f"<h1>{escape(title)}</h1>"]
-    if found.refusals:
-        body += ["<h2>Training would refuse it</h2>", *(f"<p>{escape(text)}</p>" for text in found.refusals)]
+    for heading, texts in (
+        ("Training would refuse it", found.refusals),
+        ("The test split cannot be used as it is", found.unusable),
+    ):
+        body += [f"<h2>{heading}</h2>", *(f"<p>{escape(text)}</p>" for text in texts)] if texts else []
     body += ["<h2>Splits</h2>", _splits_table(found.datasets)]
     body += ["<h2>Instances of each class</h2>", _class_table(found.datasets)]
     for split, dataset in found.datasets.items():
         body += [f"<h2>{escape(split)}</h2>", *_split(folder, split, dataset, imgsz, per_level)]
     body.append(f"<h2>{len(found.problems)} problems</h2>")
-    rows = [(problem.file, problem.record, problem.message) for problem in found.problems[:PROBLEMS]]
+    listed = found.problems if len(found.problems) <= PROBLEMS else _each_file_in_turn(found.problems)
+    rows = [(problem.file, problem.record, problem.message) for problem in listed[:PROBLEMS]]
     body.append(table(("file", "record", "problem"), rows))
     if len(found.problems) > PROBLEMS:
         body.append(f"<p>and {len(found.problems) - PROBLEMS} more: `yoloseg data check`</p>")
     write_page(folder / "data.html", title, body)
     return folder / "data.html"
+
+
+def _each_file_in_turn(problems: Sequence[Problem]) -> list[Problem]:
+    """The last of all first, which compare splits; then one of each file, the next of each, and so on."""
+    by_file: dict[str, list[Problem]] = {}
+    for problem in reversed(problems):
+        by_file.setdefault(problem.file, []).append(problem)
+    return [one for turn in zip_longest(*by_file.values()) for one in turn if one is not None]
 
 
 def _splits_table(datasets: dict[str, Dataset]) -> str:
@@ -101,7 +114,7 @@ def _split(folder: Path, split: str, dataset: Dataset, imgsz: tuple[int, int], p
             pieces.append(f"<p>{escape(str(error))}</p>")
             continue
         tiles.append(shrunk(draw_ground_truth(image, dataset, index), 400))
-        captions.append(_caption(dataset.records[index]))
+        captions.append(dataset.records[index].short_name)
     if tiles:
         save_picture(folder / f"{split}_gallery.jpg", grid(tiles, 4, captions, longest_side=400))
         pieces.append(figure(folder / f"{split}_gallery.jpg", "The most crowded picture, then some of all."))
@@ -115,12 +128,6 @@ def _chosen(records: Sequence[Record]) -> list[int]:
     most = max(range(len(records)), key=lambda index: len(records[index].annotations))
     others = np.linspace(0, len(records) - 1, min(GALLERY, len(records))).round().astype(int).tolist()
     return list(dict.fromkeys([most, *others]))[:GALLERY]
-
-
-def _caption(record: Record) -> str:
-    if record.frame_of is not None:
-        return f"{record.frame_of[0]} {record.frame_of[1]}"
-    return record.source.name if isinstance(record.source, Path) else str(record.image_id)
 
 
 def save_shape_plot(dataset: Dataset, path: Path) -> None:

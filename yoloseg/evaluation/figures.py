@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -52,6 +53,12 @@ def save_f1_curve(per_class: dict[str, Matches], path: str | Path) -> None:
     _save_lines(per_class, grid, curve, ("score threshold", "F1"), "masks at IoU 0.5", path, pooled=True)
 
 
+def line_style(number: int) -> dict:
+    """Of line `number` of a plot: 20 colours, every second of them dashed, as those are pale."""
+    number %= 20
+    return {"color": colormaps["tab20"](number), "linestyle": "--" if number % 2 else "-"}
+
+
 def _save_lines(
     per_class: dict[str, Matches],
     grid: np.ndarray,
@@ -67,10 +74,9 @@ def _save_lines(
     shown = {name: matches for name, matches in per_class.items() if matches.truths}
     lines = {name: curve(matches) for name, matches in shown.items()}
     if len(lines) <= MOST_LINES:
-        for name, values in lines.items():
-            axes.plot(
-                grid, values, linewidth=1, alpha=0.8, label=f"{plain_text(name)} ({shown[name].truths})"
-            )
+        for number, (name, values) in enumerate(lines.items()):
+            label = f"{plain_text(name)} ({shown[name].truths})"
+            axes.plot(grid, values, linewidth=1, label=label, **line_style(number))
     if lines:
         if pooled:
             whole, label = curve(Matches.join(list(per_class.values()))), "all classes together"
@@ -90,7 +96,8 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
 
     The last column are missed objects, the last row false detections (shares of all false ones). Classes
     without an object or a detection are left out; of more than MOST_CLASSES those with the fewest errors are
-    one row and one column, together.
+    one row and one column, together, whose name says how many of these were taken
+    for one another.
     """
     counts, names = _confused(found)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -123,6 +130,10 @@ def _confused(found: Review) -> tuple[np.ndarray, list[str]]:
     rest = len(used) - len(kept)
     if rest:
         names.append(f"{rest} other classes")
+    among = np.setdiff1d(used, kept)
+    mixed = int(found.confusion[np.ix_(among, among)].sum() - found.confusion[among, among].sum())
+    if mixed:  # on the diagonal, too
+        names[-1] += f" ({mixed} mixed up)"
     place = np.full(len(found.confusion), len(kept))  # of classes that are not drawn one by one
     place[kept], place[-1] = np.arange(len(kept)), len(names)
     counts = np.zeros((len(names) + 1, len(names) + 1), np.int64)

@@ -8,11 +8,13 @@ object of the picture is annotated forgive what finds nothing. At most 300 detec
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from yoloseg.data.lvis import FREQUENCIES
 from yoloseg.errors import DataError, shown
 from yoloseg.evaluation.category_tables import (
+    IOU_TYPES,
     CategoryTable,
     Scores,
     category_tables,
@@ -49,8 +51,14 @@ def lvis_metrics(
     return lvis_score(ground_truth, results, truth_source).metrics
 
 
-def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "ground truth") -> Scores:
-    """`lvis_metrics` with the matches that the numbers were made of, for data that needs no check."""
+def lvis_score(
+    ground_truth: dict,
+    results: list[dict],
+    truth_source: str = "ground truth",
+    kinds: Sequence[str] = IOU_TYPES,
+) -> Scores:
+    """`lvis_metrics` with the matches that the numbers were made of, for data that needs no check. kinds: the
+    IoU types to score; the others are -1 throughout."""
     annotations = [{**annotation, "iscrowd": 0} for annotation in ground_truth["annotations"]]
     truth = {**ground_truth, "annotations": annotations}
     forgiving = defaultdict(set)
@@ -58,7 +66,8 @@ def lvis_score(ground_truth: dict, results: list[dict], truth_source: str = "gro
         for category_id in image["not_exhaustive_category_ids"]:
             forgiving[category_id].add(image["id"])
     limited = highest(results)
-    by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), verified(truth), forgiving)
+    known = verified(truth)
+    by_id, tables = category_tables(truth, limited, truth_source, (LIMIT,), known, forgiving, kinds)
     frequency = {category["id"]: category["frequency"] for category in truth["categories"]}
     groups = [frequency[category_id] for category_id in by_id]
     names = list(by_id.values())

@@ -67,7 +67,7 @@ def write_report(
     ]
     if worst:
         caption = "The pictures with the most errors: ground truth left, predictions right."
-        body += [figure(folder / "worst_pictures.jpg", caption), _worst_table(worst)]
+        body += [figure(folder / "worst_pictures.jpg", caption), _worst_table(worst, dataset)]
     write_page(folder / "report.html", title, body)
     return folder / "report.html"
 
@@ -88,7 +88,8 @@ def save_worst_pictures(
         ]
         drawn = draw_ground_truth(image, dataset, index), draw_results(image, dataset, results)
         tiles += [shrunk(picture, 400) for picture in drawn]
-        captions += [f"{one.image_id}: ground truth", f"missed {one.missed}, false {one.false}"]
+        captions += [f"{dataset.records[index].short_name}: ground truth"]
+        captions += [f"missed {one.missed}, other class {one.confused}, false {one.false}"]
     save_picture(path, grid(tiles, 4, captions, longest_side=400))
 
 
@@ -160,7 +161,7 @@ def _band_table(evaluation: Evaluation) -> str:
             "annotations": [one for one in truth["annotations"] if one["image_id"] in chosen],
         }
         results = [result for result in evaluation.results if result["image_id"] in chosen]
-        found = evaluation.scorer(part, results).metrics["segm"]
+        found = evaluation.scorer(part, results, kinds=("segm",)).metrics["segm"]
         label = f"pictures with {name} object{'' if name == '1' else 's'} ({len(ids)})"
         values = (found["AP"], found["AP50"], found[recall_name(found)])
         rows.append((label, *map(number_text, values)))
@@ -176,7 +177,7 @@ def _error_summary(found: Review) -> str:
     return (
         f"<p>At score {found.threshold:.3f}, masks at IoU 0.5: of {objects} objects {total['found']} were "
         f"found, {total['confused']} taken for another class, {total['missed']} missed; {total['false']} "
-        "detections show no object.</p>"
+        "detections are of none of these: background, a second time the same object, or not half of it.</p>"
     )
 
 
@@ -185,8 +186,9 @@ def _threshold_text(evaluation: Evaluation, threshold: float) -> str:
     return f"score {threshold:.3f}" + (", which has the best F1" if known else "; no mask found an object")
 
 
-def _worst_table(worst: Sequence[PictureReview]) -> str:
+def _worst_table(worst: Sequence[PictureReview], dataset: Dataset) -> str:
+    names = {record.image_id: record.short_name for record in dataset.records}
     rows = [
-        tuple(str(v) for v in (one.image_id, one.found, one.confused, one.missed, one.false)) for one in worst
+        (names[one.image_id], *map(str, (one.found, one.confused, one.missed, one.false))) for one in worst
     ]
     return table(("picture", "found", "another class", "missed", "false"), rows)

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from yoloseg.data.plot_text import plain_text
-from yoloseg.evaluation.figures import MOST_CLASSES, save_confusion_matrix
+from yoloseg.evaluation.figures import MOST_CLASSES, line_style, save_confusion_matrix
 from yoloseg.evaluation.html import figure, table, write_page
 from yoloseg.evaluation.review import MATCH_IOU, Review
 from yoloseg.evaluation.table import number_text
@@ -105,8 +105,8 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
     `segmentations`; names: of the categories by id. The MOST_TRACKS that are seen longest are drawn."""
     canvas = Figure(figsize=(8, 1.2), layout="constrained")
     axes = canvas.subplots(1, len(parts), squeeze=False, sharex=True)[0]
-    rows, colours = 1, [f"C{number}" for number in range(10)]
-    kinds = {category: colours[number % 10] for number, category in enumerate(names)}
+    rows, used = 1, sorted({entry["category_id"] for entries in parts.values() for entry in entries})
+    kinds = {category: line_style(number)["color"] for number, category in enumerate(used)}
     for (title, entries), axis in zip(parts.items(), axes, strict=True):
         seen = [np.array([one is not None for one in entry["segmentations"]]) for entry in entries]
         longest = sorted(range(len(entries)), key=lambda k: -seen[k].sum())[:MOST_TRACKS]
@@ -118,8 +118,7 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
         axis.set(title=title, xlabel="frame", yticks=[])
     for axis in axes:
         axis.set_ylim(rows, 0)
-    used = {entry["category_id"] for entries in parts.values() for entry in entries}
-    for category in sorted(used):
+    for category in used:
         axes[-1].barh(0, 0, color=kinds[category], label=plain_text(names[category]))
     if used:
         axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))

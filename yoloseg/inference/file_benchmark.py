@@ -108,7 +108,7 @@ def save_report(folder: Path, times: list[FileTimes]) -> None:
         return
     from matplotlib.figure import Figure
 
-    from yoloseg.data.plot_text import plain_text
+    from yoloseg.data.plot_text import LONGEST, plain_text
     from yoloseg.files import atomic_write
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -116,7 +116,8 @@ def save_report(folder: Path, times: list[FileTimes]) -> None:
     for one in times:
         total = 1e3 / one.frames[THREADS[0]]
         axes.scatter(total, one.ap[1])
-        axes.annotate(plain_text(one.name), (total, one.ap[1]), xytext=(5, 5), textcoords="offset points")
+        name = plain_text(one.name[-LONGEST:])
+        axes.annotate(name, (total, one.ap[1]), xytext=(5, 5), textcoords="offset points")
     axes.margins(0.2)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)

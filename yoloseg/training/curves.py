@@ -38,7 +38,7 @@ def save_curves(results: str | Path, path: str | Path) -> None:
     for axis, (title, lines) in zip(axes, panels, strict=False):
         for label, values in lines.items():
             known = ~np.isnan(values)
-            marker = "o" if lines is scores else ""
+            marker = "o" if lines is scores or known.sum() == 1 else ""  # a line needs two points
             axis.plot(epochs[known], values[known], label=label, marker=marker, markersize=3)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch", fontsize=9)

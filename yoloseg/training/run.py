@@ -380,5 +380,7 @@ def finish(folder: Path, val: Dataset, console: Console) -> None:
     checkpoint.remove_state(folder)
     print_metrics(metrics, console)
     threshold = f"its score threshold, {model.score_threshold:.3f}, has the best mask F1"
+    if metrics["best_f1_threshold"] < 0:
+        threshold = f"no mask found an object; its score threshold is {model.score_threshold:.3f}"
     console.print(f"best.keras is of epoch {metrics['epoch']}; {threshold}")
     console.print(f"written to {folder}; open {folder / 'report.html'}")

@@ -41,7 +41,7 @@ def save_prediction_sheet(model: YoloSeg, dataset: Dataset, path: str | Path, pi
         image = dataset.read_image(index)
         drawn = draw_ground_truth(image, dataset, index), predictor.predict_image(image).draw()
         tiles += [shrunk(picture, SIDE) for picture in drawn]
-        captions += [f"{dataset.records[index].image_id}: ground truth", "predicted"]
+        captions += [f"{dataset.records[index].short_name}: ground truth", "predicted"]
     save_picture(path, grid(tiles, 4, captions, longest_side=SIDE))
 
 
