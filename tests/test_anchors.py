@@ -216,10 +216,26 @@ def test_bins_cost_little(monkeypatch):
 
 def test_bins_end_where_sizes_cannot_be_told_apart():
     sizes = 100 + np.random.default_rng(0).uniform(0, 1e-13, (500, 2))
-    points, _ = deduplicate(sizes)
-    bins, totals = gather(points, np.ones(len(points)), at_least=10**6)
-    assert len(bins) <= len(points)
-    assert totals.sum() == len(points)
+    bins, totals = gather(sizes, np.ones(len(sizes)), at_least=10**6)
+    assert len(bins) <= len(sizes)
+    assert totals.sum() == len(sizes)
+
+
+def test_one_size_at_many_places_is_one_size():
+    """Sides come of differences, each with its own last bits; k-means would look for clusters among them."""
+    places = np.random.default_rng(0).uniform(64, 128, (200, 2))
+    sizes = (places + 64.1) - places
+    assert len(np.unique(sizes)) > 1
+    anchors, distinct = fit_any_anchors(sizes, 3, imgsz=IMGSZ)
+    assert distinct == 1 and len(np.unique(np.array(anchors.flat), axis=0)) == 12
+
+
+def test_clusters_that_cannot_be_told_apart_do_not_hang():
+    """Two of four sizes have an IoU of 1, by rounding, with a third: at most three centres get points."""
+    tiny = 2.0**-46
+    points = np.array([[64, 64], [64 + tiny, 64], [64, 64 + tiny], [64 + tiny, 64 + tiny]])
+    labels, best = assign(points, np.ones(4), points[[0, 0, 0, 0]].copy())
+    assert best.min() == 1 and labels.max() < 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from yoloseg.data.coco import load_coco
 from yoloseg.data.coco_writer import write_coco
 from yoloseg.data.records import Annotation, Dataset, Record
 from yoloseg.data.shapes import load_shapes
@@ -42,7 +43,23 @@ def test_shapes_survive_the_files(tmp_path):
             x, y, w, h = theirs["bbox"]
             assert (x, y, x + w, y + h) == ours.box and theirs["area"] == ours.area
     assert len(names) == len(dataset)
-    assert not [p for p in tmp_path.rglob("*") if ".tmp" in p.name]
+    assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("key", ["frame_index", "frame_id", None])
+def test_clips_of_others_are_clips(key, tmp_path):
+    """By whichever key a frame has its number, or none; videos of one name, or without, are not one."""
+    path = write_coco(load_shapes("val", clips=3, frames=2), tmp_path)
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        number = image.pop("frame_index")
+        if key is not None:
+            image[key] = number
+    content["videos"][0]["name"] = content["videos"][1]["name"] = "run"
+    del content["videos"][2]["name"]
+    path.write_text(json.dumps(content))
+    found = [record.frame_of for record in load_coco(path, tmp_path / "images").records]
+    assert found == [(clip, frame) for clip in ("run", "run 2", "video 3") for frame in (0, 1)]
 
 
 def test_polygons_crowds_gaps_in_ids_and_pictures_that_are_no_video(tmp_path):

@@ -13,11 +13,12 @@ from yoloseg.cli import main
 from yoloseg.data.check import check_data, class_problems
 from yoloseg.data.convert import write_datasets
 from yoloseg.data.datafile import load_datasets
-from yoloseg.data.duplicates import alike, thumbnails
+from yoloseg.data.labelme_writer import write_labelme
 from yoloseg.data.records import Annotation, Dataset, Problem, Record
 from yoloseg.data.split import merged, split_dataset
 from yoloseg.data.write_pictures import PictureNames
-from yoloseg.data.youtube_vis_writer import write_youtube_vis
+from yoloseg.data.yolo_writer import outline
+from yoloseg.data.youtube_vis_writer import vis_document, write_youtube_vis
 from yoloseg.errors import DataError, UsageError
 from yoloseg.evaluation.data_report import write_data_report
 
@@ -99,11 +100,39 @@ def test_what_polygons_lose_when_joined_is_drawn_instead(tmp_path):
 
 def test_every_picture_gets_a_name_of_its_own(tmp_path):
     records, names = [], PictureNames()
-    for number, name in enumerate(("a/x.png", "b/x_2.png", "c/x.png", "images.png", ".x.png", "X.png")):
+    for number, name in enumerate(
+        ("a/x.png", "b/x_2.png", "c/x.png", "images.png", ".x.png", "X.png", "y\\z.png", "c:1.png")
+    ):
         records.append(Record(number, tmp_path / name, 5, 5))
     stems = [names.stem(record) for record in records]
-    assert len({stem.casefold() for stem in stems}) == 6 and stems[3:5] == ["_images", "_.x"]
+    assert len({stem.casefold() for stem in stems}) == 8 and stems[3:5] == ["_images", "_.x"]
+    assert stems[6:] == ["y_z", "c_1"], "no separator, and no drive, of Windows"
     assert names.stem(Record(9, lambda: None, 5, 5, frame_of=("images", 3))) == "_images/00003"
+
+
+def test_classes_that_differ_by_spaces_are_no_labelme():
+    with pytest.raises(DataError, match="class 'car' and another differ by spaces"):
+        write_labelme(Dataset("d", ("car", "car ", "dog"), (1, 2, 3), []), "nowhere")
+
+
+def test_a_track_that_is_a_crowd_in_one_frame_is_two():
+    square = (np.array([[1, 1], [9, 1], [9, 9]], np.float32),)
+    seen = [Annotation(0, square, (1, 1, 9, 9), 32.0, n == 1, None, 5) for n in range(3)]
+    records = [Record(n, lambda: None, 10, 10, (one,), ("c", n)) for n, one in enumerate(seen)]
+    content, _ = vis_document(Dataset("d", ("a",), (1,), records))
+    told = [(one["iscrowd"], [r is not None for r in one["segmentations"]]) for one in content["annotations"]]
+    assert told == [(0, [True, False, True]), (1, [False, True, False])]
+
+
+def test_yolo_traces_polygons_only_where_they_overlap():
+    """Two triangles whose boxes cross, which have no pixel in common, keep their corners."""
+    upper = np.array([[0, 0], [8, 0], [0, 8]], np.float32) + (1, 1)
+    lower = np.array([[8, 8], [8, 0], [0, 8]], np.float32) + (4, 4)
+    apart = Annotation(0, (upper, lower), (1, 1, 12, 12), 64.0)
+    corners = outline(apart, 16, 16)
+    assert {tuple(p) for p in corners.tolist()} == {tuple(p) for p in np.concatenate([upper, lower]).tolist()}
+    same = Annotation(0, (upper, upper + 2), (1, 1, 11, 11), 64.0)
+    assert len(outline(same, 16, 16)) > 12
 
 
 def test_clips_stay_clips_through_coco(tmp_path):
@@ -232,75 +261,12 @@ def test_names_in_a_wrong_encoding():
     assert told[3] == "classes 'traffic light', 'traffic_light': differ only in how they are written"
 
 
-def test_alike_pictures_are_found_and_others_are_not(tmp_path):
-    rng = np.random.default_rng(0)
-
-    def scene(k):
-        coarse = np.random.default_rng(k).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-        return cv2.resize(coarse, (240, 200), interpolation=cv2.INTER_CUBIC)
-
-    pictures = [scene(k) for k in range(30)]
-    pictures.append(cv2.resize(scene(3), (120, 100), interpolation=cv2.INTER_AREA))
-    noisy = scene(7).astype(int) + rng.integers(-4, 5, (200, 240, 3))
-    pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
-    pictures += [np.full((50, 50, 3), value, np.uint8) for value in (0, 100, 200)]  # plain, not alike
-    records = []
-    for k, pixels in enumerate(pictures):
-        path = tmp_path / f"{k}.jpg"
-        cv2.imwrite(str(path), pixels[..., ::-1])
-        records.append(Record(k, path, *pixels.shape[:2]))
-    records.append(Record(99, tmp_path / "none.jpg", 5, 5))
-    assert list(alike(thumbnails([records[0]] * 500))) == [(0, k) for k in range(1, 500)]  # not all pairs
-    assert sorted(alike(thumbnails(records))) == [(3, 30), (7, 31)]
-
-
 def test_clips_on_both_sides_are_said(tmp_path):
     path = write("davis", tmp_path)
     text = "\n".join(map(str, check_data(path).problems))
     assert "frames of 1 clips: stand in `train` too: pets" in text
     with pytest.raises(DataError, match="cannot be read"):
         check_data(tmp_path / "none.yaml")
-
-
-def classified(kinds, clips=None):
-    """A set of plain pictures, one annotation each: kinds[n] is its class, clips[n] its clip."""
-    records = []
-    square = (np.array([[1, 1], [9, 1], [9, 9]], np.float32),)
-    for n, kind in enumerate(kinds):
-        annotations = (Annotation(kind, square, (1.0, 1.0, 9.0, 9.0), 32.0),) if kind is not None else ()
-        frame_of = None if clips is None else (clips[n], n)
-        records.append(Record(n + 1, lambda: np.zeros((10, 10, 3), np.uint8), 10, 10, annotations, frame_of))
-    return Dataset("set", ("a", "b", "c"), (1, 2, 3), records)
-
-
-def test_splits_hold_their_share_of_every_class():
-    rng = np.random.default_rng(0)
-    kinds = [0] * 60 + [1] * 25 + [2] * 10 + [None] * 5
-    rng.shuffle(kinds)
-    splits = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False)
-    ids = [record.image_id for part in splits.values() for record in part.records]
-    assert sorted(ids) == list(range(1, 101))
-    for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
-        own = [r.annotations[0].class_index if r.annotations else None for r in splits[name].records]
-        for kind, count in ((0, 60), (1, 25), (2, 10), (None, 5)):
-            assert abs(own.count(kind) - share * count) <= 1
-        assert [r.image_id for r in splits[name].records] == sorted(r.image_id for r in splits[name].records)
-    again = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False)
-    other = split_dataset(classified(kinds), {"train": 0.6, "val": 0.2, "test": 0.2}, apart=False, seed=1)
-    image_ids = [[record.image_id for record in one["val"].records] for one in (splits, again, other)]
-    assert image_ids[0] == image_ids[1] != image_ids[2]
-
-
-def test_no_clip_stands_on_both_sides():
-    clips = [f"clip {n // 7}" for n in range(70)]
-    splits = split_dataset(classified([0] * 70, clips), {"train": 0.7, "val": 0.3}, apart=False)
-    sides = [{record.frame_of[0] for record in part.records} for part in splits.values()]
-    assert not sides[0] & sides[1] and [len(side) for side in sides] == [7, 3]
-    with pytest.raises(DataError, match="`train` would have no picture; there are 1"):
-        split_dataset(classified([0] * 5, ["one"] * 5), {"train": 0.5, "val": 0.5}, apart=False)
-    for shares in ({"train": 0.5, "val": 0.6}, {"train": float("nan"), "val": 0.5}):
-        with pytest.raises(UsageError, match="1 in all"):
-            split_dataset(classified([0]), shares)
 
 
 def test_the_split_command_keeps_what_looks_the_same_together(tmp_path, capsys):
@@ -334,7 +300,7 @@ def test_stats_tell_what_check_tells(tmp_path):
     """Why the test split cannot be used; and of very many problems some of each file, what compares splits
     before all."""
     path = write("coco", tmp_path)
-    path.write_text("train: train\nval: val\ntest: {annotations: none.json, images: train}\n")
+    path.write_text("train: train\nval: train\ntest: {annotations: none.json, images: train}\n")
     found = check_data(path)
     assert found.unusable and not found.refusals
     many = [Problem("labels.json", f"annotation {number}", "too small") for number in range(300)]

@@ -125,6 +125,16 @@ def test_a_folder_beside_what_a_killed_process_left(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_the_longest_names_can_be_written(tmp_path):
+    """What is written aside has a longer name."""
+    for letter in ("x", "\N{CJK UNIFIED IDEOGRAPH-732B}"):
+        size = 255 - len(".json")
+        path = tmp_path / (letter * (size // len(letter.encode())) + ".json")
+        write_json(path, [letter])
+        assert [other.name for other in tmp_path.iterdir()] == [path.name]
+        path.unlink()
+
+
 def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
     write_json(tmp_path / "a.json", {"a": 1})
     with pytest.raises(ValueError, match="Out of range"):

@@ -25,7 +25,7 @@ class Options:
     out: Path
     """The JSON to write, with a plot of the same name beside it; or a folder for anchors.json and .png."""
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
-    """Network input as for training, multiples of 32. Default 416; 256 for the built-in shapes."""
+    """Network input as for training, multiples of 32. Default 416; 192 256 for the built-in shapes."""
     seed: int = 0
     """Of the k-means starts; the same boxes and seed give the same anchors."""
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     untouched. Raises UsageError when the folder cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    name = path.name
+    if len(os.fsencode(name)) > 200:  # there must be room for what is put before it
+        name = f"{zlib.crc32(os.fsencode(name)):08x}{name[-40:]}"
+    aside = path.with_name(f".{os.getpid()}.{name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

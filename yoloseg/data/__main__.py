@@ -71,6 +71,8 @@ class Split:
     """Share of the pictures; 0 for no such split."""
     seed: int = 0
     """Another seed divides otherwise."""
+    alike_together: bool = True
+    """Keep pictures that look the same on one side. Of a camera that never moves all may look the same."""
 
 
 Command = (
@@ -168,7 +170,7 @@ def split(options: Split) -> None:
     fractions = {"train": options.train, "val": options.val, "test": options.test}
     if options.test == 0:
         del fractions["test"]
-    splits = split_dataset(whole, fractions, seed=options.seed)
+    splits = split_dataset(whole, fractions, seed=options.seed, apart=options.alike_together)
     for dataset in splits.values():
         print(summary(dataset))
     path, _ = write_datasets(splits, "coco", options.out)

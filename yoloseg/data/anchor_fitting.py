@@ -227,7 +227,9 @@ def _ordered(centres, points, weights, per_level: int, imgsz: tuple[int, int], s
 
 
 def deduplicate(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct sizes, sorted, float64 [M, 2], and how often each occurs, float64 [M]."""
+    """Distinct sizes, sorted, float64 [M, 2], and how often each occurs, float64 [M]. Distinct in float32:
+    what is computed of one size at several places differs in its last bits."""
+    sizes = sizes.astype(np.float32).astype(np.float64)
     distinct, counts = np.unique(sizes[:, 0] + 1j * sizes[:, 1], return_counts=True)
     return np.stack([distinct.real, distinct.imag], 1), counts.astype(np.float64)
 
@@ -272,13 +274,13 @@ def assign(points: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> tupl
     """Best centre of every point, int [N], and the IoU with it [N].
 
     A centre without points is moved, in place, onto the point that loses most (weight times distance), until
-    every centre has some.
+    every centre has some, or no point loses anything.
     """
     while True:
         iou = pairwise_iou(points, centres)
         labels, best = iou.argmax(1), iou.max(1)
         empty = np.flatnonzero(np.bincount(labels, minlength=len(centres)) == 0)
-        if not len(empty):
+        if not len(empty) or best.min() == 1:
             return labels, best
         centres[empty[0]] = points[np.argmax(weights * (1 - best))]
 

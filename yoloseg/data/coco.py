@@ -158,19 +158,25 @@ def _pictures(entries: list, folder: Path, report: Report) -> dict[int, Picture]
 
 
 def _clips(document: dict, pictures: dict[int, Picture]) -> None:
-    """Pictures that say which frame of which of the `videos` they are: as `write_coco` writes clips."""
+    """Pictures that say which of the `videos` they are of: as `write_coco` writes clips (`frame_index`), and
+    as others do (`frame_id`); without either, frames are numbered as the file has them."""
     videos = document.get("videos")
-    names = {
-        video["id"]: video["name"]
-        for video in (videos if isinstance(videos, list) else ())
-        if isinstance(video, dict) and type(video.get("id")) is int and is_text(video.get("name"))
-    }
+    names: dict[int, str] = {}
+    for video in videos if isinstance(videos, list) else ():
+        if isinstance(video, dict) and type(video.get("id")) is int:
+            name = video["name"] if is_text(video.get("name")) else f"video {video['id']}"
+            names[video["id"]] = f"{name} {video['id']}" if name in names.values() else name
+    taken: dict[int, set[int]] = {video: set() for video in names}
     for entry in document["images"] if names else ():
-        if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+        if not isinstance(entry, dict) or type(entry.get("id")) is not int or entry["id"] not in pictures:
             continue
-        video, frame = entry.get("video_id"), entry.get("frame_index")
-        if type(video) is int and video in names and type(frame) is int and entry["id"] in pictures:
-            pictures[entry["id"]].frame_of = (names[video], frame)
+        video, frame = entry.get("video_id"), entry.get("frame_index", entry.get("frame_id"))
+        if type(video) is not int or video not in names:
+            continue
+        if type(frame) is not int or frame in taken[video]:
+            frame = max(taken[video], default=-1) + 1
+        taken[video].add(frame)
+        pictures[entry["id"]].frame_of = (names[video], frame)
 
 
 def whole(value: Any) -> int:

@@ -43,8 +43,9 @@ def hashes(thumbs: np.ndarray) -> np.ndarray:
 
 def alike(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs i < j where picture j shows the same as i: hashes within DISTANCE bits and thumbnails within
-    DIFFERENCE grey levels. Each j comes once; of many that are alike, all come with the same i. Unreadable
-    pictures (all 0) are like none.
+    DIFFERENCE grey levels. As few pairs as join all that are alike, also where of a row of pictures only
+    neighbours are; of many that show one thing, all come with the same i. Unreadable pictures (all 0) are
+    like none.
 
     Two hashes that differ in at most 3 of 64 bits agree in one of their four quarters, so only pictures with
     the same quarter are compared.
@@ -53,20 +54,21 @@ def alike(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
     quarters = codes.view(np.uint16).reshape(-1, 4)
     grey = thumbs.reshape(len(thumbs), -1).astype(np.int16)
     readable = grey.any(1)
-    known = np.zeros(len(thumbs), bool)  # pictures that are like an earlier one
+    joined = np.arange(len(thumbs))  # the same number: joined by pairs
     for quarter in range(4):
         order = np.argsort(quarters[:, quarter], kind="stable")
         starts = np.flatnonzero(np.diff(quarters[order, quarter].astype(int), prepend=-1))
         for group in np.split(order, starts[1:]):
             group = np.sort(group[readable[group]])
             for k, i in enumerate(group[:-1].tolist()):
-                others = group[k + 1 :][~known[group[k + 1 :]]]
-                if known[i] or not len(others):
-                    continue
+                others = group[k + 1 :][joined[group[k + 1 :]] != joined[i]]
                 others = others[_bits(codes[others] ^ codes[i]) <= DISTANCE]
                 others = others[np.abs(grey[others] - grey[i]).mean(1) <= DIFFERENCE]
-                known[others] = True
-                for j in others.tolist():
+                if not len(others):
+                    continue
+                numbers, first = np.unique(joined[others], return_index=True)
+                joined[np.isin(joined, numbers)] = joined[i]
+                for j in np.sort(others[first]).tolist():
                     yield i, j
 
 

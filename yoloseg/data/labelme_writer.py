@@ -10,6 +10,7 @@ from pycocotools import mask as mask_utils
 from yoloseg.data.records import Dataset, Problem
 from yoloseg.data.trace import trace
 from yoloseg.data.write_pictures import PictureNames, write_picture
+from yoloseg.errors import DataError
 from yoloseg.files import write_json
 
 VERSION = "5.5.0"  # of labelme, whose form this is
@@ -20,8 +21,12 @@ def write_labelme(dataset: Dataset, folder: str | Path) -> list[Problem]:
 
     Polygons stay as they are, masks are traced along their pixels' edges; parts of one instance share a
     `group_id`. Crowds are left out. Raises UsageError for a folder that cannot be written, DataError where a
-    picture cannot be read.
+    picture cannot be read, or two classes differ by spaces at their ends alone, which no reader of it keeps.
     """
+    plain = [name.strip() for name in dataset.classes]
+    for name in dataset.classes:
+        if plain.count(name.strip()) > 1:
+            raise DataError(f"{dataset.name}: class {name!r} and another differ by spaces; rename one")
     folder, names, crowds = Path(folder), PictureNames(), 0
     for record in dataset.records:
         file = write_picture(record, folder, names.stem(record))

@@ -51,7 +51,8 @@ def split_dataset(
         )
         if not indices:
             count = f"there are {len(groups)} that may be apart"
-            raise DataError(f"{dataset.name}: `{name}` would have no picture; {count}")
+            advice = "; --no-alike-together parts pictures that look the same" if apart else ""
+            raise DataError(f"{dataset.name}: `{name}` would have no picture; {count}{advice}")
         records = [dataset.records[index] for index in indices]
         splits[name] = replace(dataset, name=f"{dataset.name} {name}", records=records, problems=[])
     return splits
@@ -72,7 +73,9 @@ def deal(content: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np
         own = left[content[left, kind] > 0]
         own = own[np.argsort(-content[own, kind], kind="stable")]
         for group in own.tolist():
-            best = np.flatnonzero(wanted[:, kind] == wanted[:, kind].max())
+            open_to = wanted[:, -1] > 0  # of a kind that there is one of, the largest part would get each
+            wish = np.where(open_to | ~open_to.any(), wanted[:, kind], -np.inf)
+            best = np.flatnonzero(wish == wish.max())
             best = best[wanted[best, -1] == wanted[best, -1].max()]
             part = int(rng.choice(best))
             chosen[group] = part
@@ -90,11 +93,13 @@ def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
             index = owner[index]
         return index
 
+    clips = {record.frame_of[0] for record in dataset.records if record.frame_of is not None}
     first_of: dict[str, int] = {}
     for index, record in enumerate(dataset.records):
         if record.frame_of is not None:
-            clip = re.sub(r" \(\d+\)$", "", record.frame_of[0])  # `merged` may have made two of one
-            owner[index] = find(first_of.setdefault(clip, index))
+            clip = record.frame_of[0]
+            plain = re.sub(r" \(\d+\)$", "", clip)  # `merged` may have made two of one, and left one plain
+            owner[index] = find(first_of.setdefault(plain if plain in clips else clip, index))
     for one, other in alike(thumbnails(dataset.records)) if apart else ():
         owner[find(other)] = find(one)
     groups: dict[int, list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,7 @@ class PictureNames:
 def _safe(name: str) -> str:
     """A name that readers pass over, or take for another thing, in its changed form."""
     name = name.encode("utf-8", "replace").decode()
+    name = re.sub(r"^([A-Za-z]):", r"\1_", name.replace("\\", "_"))  # Windows' separator and drives
     return f"_{name}" if name.startswith(".") or name == "images" else name
 
 

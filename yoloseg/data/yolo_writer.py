@@ -63,8 +63,8 @@ def outline(annotation: Annotation, height: int, width: int) -> np.ndarray | Non
         parts = trace(mask_utils.decode(shape) > 0)
     else:
         parts = [np.asarray(part, np.float64) for part in shape]
-        if _leaves(parts, height, width) or _overlap(parts):
-            rles = mask_utils.frPyObjects([part.ravel().tolist() for part in parts], height, width)
+        rles = mask_utils.frPyObjects([part.ravel().tolist() for part in parts], height, width)
+        if _leaves(parts, height, width) or _overlap(parts, rles):
             parts = trace(mask_utils.decode(mask_utils.merge(rles)) > 0)
     return joined([np.asarray(part, np.float64) for part in parts]) if parts else None
 
@@ -73,9 +73,11 @@ def _leaves(parts: list[np.ndarray], height: int, width: int) -> bool:
     return any((part < 0).any() or (part > (width, height)).any() for part in parts)
 
 
-def _overlap(parts: list[np.ndarray]) -> bool:
-    """Whether the boxes of two parts do."""
+def _overlap(parts: list[np.ndarray], rles: list[dict]) -> bool:
+    """Whether two parts have a pixel in common."""
     boxes = [(part.min(0), part.max(0)) for part in parts]
-    return any(
-        (one[0] < other[1]).all() and (other[0] < one[1]).all() for one, other in combinations(boxes, 2)
-    )
+    for (one, first), (other, second) in combinations(zip(boxes, rles, strict=True), 2):
+        meet = (one[0] < other[1]).all() and (other[0] < one[1]).all()
+        if meet and mask_utils.area(mask_utils.merge([first, second], intersect=True)):
+            return True
+    return False

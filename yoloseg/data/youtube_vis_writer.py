@@ -16,10 +16,10 @@ from yoloseg.files import write_json
 def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
     """Writes `folder/frames/CLIP/00000...` and then `folder/annotations.json`; returns its path.
 
-    A track is what has one clip, track id and class; track ids are numbered anew over all clips, as the
-    format wants it, in the order they appear. Polygons become RLE, which is what its readers take. Raises
-    DataError for pictures that are no frames, annotations without a track id, or two of one track in a frame;
-    UsageError for a folder that cannot be written.
+    A track is what has one clip, track id and class, and is a crowd or not (the format says so of whole
+    tracks); track ids are numbered anew over all clips, as it wants it, in the order they appear. Polygons
+    become RLE, which is what its readers take. Raises DataError for pictures that are no frames, annotations
+    without a track id, or two of one track in a frame; UsageError for a folder that cannot be written.
     """
     folder = Path(folder)
     content, clips = vis_document(dataset)
@@ -36,8 +36,8 @@ def write_youtube_vis(dataset: Dataset, folder: str | Path) -> Path:
 def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
     """YouTube-VIS annotations of a set of clips, without `file_names`, and the frames of each of its videos.
 
-    A track is what has one clip, track id and class; ids are numbered from 1, those of videos are the set's
-    where it has them all. Raises DataError as
+    A track is what has one clip, track id and class, and is a crowd or not; of less than a pixel it is not
+    seen. Ids are numbered from 1, those of videos are the set's where it has them all. Raises DataError as
     `write_youtube_vis`.
     """
     clips: dict[str, list[Record]] = {}
@@ -56,7 +56,7 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
         size = {"width": width, "height": height, "length": len(records)}
         video_id = dataset.clip_ids[clip] if own_ids else len(videos) + 1
         videos.append({"id": video_id, "name": clip} | size)
-        for (_, class_index), frames in _tracks(dataset, clip, records).items():
+        for (_, class_index, crowd), frames in _tracks(dataset, clip, records).items():
             rles = [None if a is None else _rle(a, height, width) for a in frames]
             rles = [r if r and mask_utils.area(r) else None for r in rles]  # of less than a pixel: not seen
             if not any(rles):
@@ -66,7 +66,7 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
                     "id": len(annotations) + 1,
                     "video_id": video_id,
                     "category_id": dataset.category_ids[class_index],
-                    "iscrowd": int(any(a is not None and a.crowd for a in frames)),
+                    "iscrowd": int(crowd),
                     "width": width,
                     "height": height,
                     "segmentations": rles,
@@ -86,15 +86,15 @@ def vis_document(dataset: Dataset) -> tuple[dict[str, Any], list[list[Record]]]:
     return content, list(clips.values())
 
 
-def _tracks(dataset: Dataset, clip: str, records: list[Record]) -> dict[tuple[int, int], list]:
-    """(track id, class) -> its annotation in each frame, None where it is not seen."""
-    tracks: dict[tuple[int, int], list[Annotation | None]] = {}
+def _tracks(dataset: Dataset, clip: str, records: list[Record]) -> dict[tuple[int, int, bool], list]:
+    """(track id, class, crowd) -> its annotation in each frame, None where it is not seen."""
+    tracks: dict[tuple[int, int, bool], list[Annotation | None]] = {}
     for position, record in enumerate(records):
         where = f"{dataset.name}: clip {clip}, frame {position}"
         for annotation in record.annotations:
             if annotation.track_id is None:
                 raise DataError(f"{where}: an object without a track id")
-            key = (annotation.track_id, annotation.class_index)
+            key = (annotation.track_id, annotation.class_index, annotation.crowd)
             frames = tracks.setdefault(key, [None] * len(records))
             if frames[position] is not None:
                 raise DataError(f"{where}: two objects of track {annotation.track_id}")
