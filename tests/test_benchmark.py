@@ -15,9 +15,22 @@ from yoloseg.memory import peak_memory
 from yoloseg.modeling.network import save_model
 from yoloseg.training.benchmark import TrainingTimes
 
+# The command in a process of its own, but for graphs, which take longer to make than to run once.
+EAGERLY = """
+import sys
+from yoloseg import benchmark
+before = benchmark.set_threads
+def set_threads(threads):
+    before(threads)
+    import tensorflow as tf  # not earlier: it starts with these threads
+    tf.config.run_functions_eagerly(True)
+benchmark.set_threads = set_threads
+sys.exit(benchmark.main(sys.argv[1:]))
+"""
+
 
 def run(*flags):
-    command = [sys.executable, "-m", "yoloseg.benchmark", *map(str, flags)]
+    command = [sys.executable, "-c", EAGERLY, *map(str, flags)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
