@@ -69,6 +69,11 @@ def test_flags_that_cannot_work(flags, capsys):
     assert flags[0] in capsys.readouterr().err
 
 
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "yoloseg.benchmark", "--repeats", "0"], capture_output=True)
+    assert done.returncode == 2 and b"--repeats must be at least 1" in done.stderr
+
+
 def test_threads_cannot_be_set_once_keras_runs():
     assert keras.__version__
     with pytest.raises(UsageError, match="fresh process"):

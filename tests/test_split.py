@@ -107,6 +107,24 @@ def test_classes_of_two_pictures_each_do_not_all_go_to_the_largest_part():
     assert [len(part) for part in splits.values()] == [160, 40]
 
 
+def test_rare_classes_leave_a_common_one_its_share():
+    kinds = [k for k in range(100) for _ in range(3)] + [100] * 100
+    records = classified([0] * 400).records
+    for index, kind in enumerate(kinds):
+        own = replace(records[index].annotations[0], class_index=kind)
+        records[index] = replace(records[index], annotations=(own,))
+    dataset = Dataset("common", tuple(map(str, range(101))), tuple(range(101)), records)
+    splits = split_dataset(dataset, {"train": 0.75, "val": 0.25}, apart=False)
+    common = [sum(r.annotations[0].class_index == 100 for r in part.records) for part in splits.values()]
+    assert common == [75, 25]
+
+
+def test_copies_of_a_clip_stay_together_however_often_they_were_renamed():
+    clips = ["walk"] * 5 + ["walk (2)"] * 5 + ["walk (2) (2)"] * 5 + ["other"] * 5
+    splits = split_dataset(classified([0] * 20, clips), {"train": 0.75, "val": 0.25}, apart=False)
+    assert [{r.frame_of[0] for r in part.records} for part in splits.values()][1] == {"other"}
+
+
 def test_pictures_of_a_camera_that_never_moves():
     dataset = classified([0] * 10)
     grey = np.full((10, 10, 3), 90, np.uint8)

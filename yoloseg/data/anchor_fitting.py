@@ -274,7 +274,7 @@ def assign(points: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> tupl
     """Best centre of every point, int [N], and the IoU with it [N].
 
     A centre without points is moved, in place, onto the point that loses most (weight times distance), until
-    every centre has some, or no point loses anything.
+    every centre has some, or no point loses anything (which distinct sizes of float32 do not bring about).
     """
     while True:
         iou = pairwise_iou(points, centres)

@@ -7,7 +7,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -199,8 +198,7 @@ def picture_problems(
 
 
 def _name(record: Record) -> str:
-    source = record.source.args[0] if isinstance(record.source, partial) else record.source
-    return str(source) if isinstance(source, Path) else f"id {record.image_id}"
+    return f"id {record.image_id}" if record.file is None else str(record.file)
 
 
 def _plain(name: str) -> str:

@@ -164,19 +164,24 @@ def _clips(document: dict, pictures: dict[int, Picture]) -> None:
     names: dict[int, str] = {}
     for video in videos if isinstance(videos, list) else ():
         if isinstance(video, dict) and type(video.get("id")) is int:
-            name = video["name"] if is_text(video.get("name")) else f"video {video['id']}"
-            names[video["id"]] = f"{name} {video['id']}" if name in names.values() else name
+            told = [video[key] for key in ("name", "file_name") if is_text(video.get(key))]
+            name = told[0] if told else f"video {video['id']}"
+            while name in names.values():
+                name = f"{name} {video['id']}"
+            names[video["id"]] = name
     taken: dict[int, set[int]] = {video: set() for video in names}
+    following = dict.fromkeys(names, 0)
     for entry in document["images"] if names else ():
-        if not isinstance(entry, dict) or type(entry.get("id")) is not int or entry["id"] not in pictures:
+        if not isinstance(entry, dict) or type(entry.get("id")) is not int:
             continue
-        video, frame = entry.get("video_id"), entry.get("frame_index", entry.get("frame_id"))
-        if type(video) is not int or video not in names:
+        picture, video = pictures.get(entry["id"]), entry.get("video_id")
+        if picture is None or picture.frame_of is not None or type(video) is not int or video not in names:
             continue
-        if type(frame) is not int or frame in taken[video]:
-            frame = max(taken[video], default=-1) + 1
+        numbers = [entry[key] for key in ("frame_index", "frame_id") if type(entry.get(key)) is int]
+        frame = numbers[0] if numbers and numbers[0] not in taken[video] else following[video]
         taken[video].add(frame)
-        pictures[entry["id"]].frame_of = (names[video], frame)
+        following[video] = max(following[video], frame + 1)
+        picture.frame_of = (names[video], frame)
 
 
 def whole(value: Any) -> int:

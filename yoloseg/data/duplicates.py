@@ -44,8 +44,7 @@ def hashes(thumbs: np.ndarray) -> np.ndarray:
 def alike(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs i < j where picture j shows the same as i: hashes within DISTANCE bits and thumbnails within
     DIFFERENCE grey levels. As few pairs as join all that are alike, also where of a row of pictures only
-    neighbours are; of many that show one thing, all come with the same i. Unreadable pictures (all 0) are
-    like none.
+    neighbours are. Unreadable pictures (all 0) are like none.
 
     Two hashes that differ in at most 3 of 64 bits agree in one of their four quarters, so only pictures with
     the same quarter are compared.

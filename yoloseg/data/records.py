@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,13 @@ class Record:
         """By which people find the picture: clip and frame, or its file's name; its id if it has neither."""
         if self.frame_of is not None:
             return f"{self.frame_of[0]} {self.frame_of[1]}"
-        return self.source.name if isinstance(self.source, Path) else str(self.image_id)
+        return str(self.image_id) if self.file is None else self.file.name
+
+    @property
+    def file(self) -> Path | None:
+        """Of the picture, also where it is cropped or scaled as it is read; None for one that is rendered."""
+        source = self.source.args[0] if isinstance(self.source, partial) and self.source.args else self.source
+        return source if isinstance(source, Path) else None
 
     def read_image(self) -> np.ndarray:
         """uint8 [height, width, 3] RGB. Raises DataError naming the file."""

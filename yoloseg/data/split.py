@@ -51,7 +51,8 @@ def split_dataset(
         )
         if not indices:
             count = f"there are {len(groups)} that may be apart"
-            advice = "; --no-alike-together parts pictures that look the same" if apart else ""
+            parted = apart and len(_groups(dataset, False)) >= len(names)
+            advice = "; --no-alike-together parts pictures that look the same" if parted else ""
             raise DataError(f"{dataset.name}: `{name}` would have no picture; {count}{advice}")
         records = [dataset.records[index] for index in indices]
         splits[name] = replace(dataset, name=f"{dataset.name} {name}", records=records, problems=[])
@@ -62,7 +63,9 @@ def deal(content: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np
     """Which part each group goes to, int [G].
 
     content: [G, C] of how much of each kind is in a group, something of one kind at least; the last column is
-    its size, by which parts that lack the same of a kind are told apart. share: [P], the parts' shares.
+    its size, by which parts that lack the same of a kind are told apart; and of a kind in so few groups that
+    the smallest part has no claim to one, parts that have their size get no more. share: [P], the parts'
+    shares.
     """
     chosen = np.full(len(content), -1)
     wanted = share[:, None] * content.sum(0)
@@ -72,8 +75,10 @@ def deal(content: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np
         kind = int(np.where(remaining > 0, remaining, np.inf).argmin())
         own = left[content[left, kind] > 0]
         own = own[np.argsort(-content[own, kind], kind="stable")]
+        # of such a kind the largest part would always get all: not where it has its share of pictures
+        few = np.count_nonzero(content[:, kind]) * share.min() < 1
         for group in own.tolist():
-            open_to = wanted[:, -1] > 0  # of a kind that there is one of, the largest part would get each
+            open_to = (wanted[:, -1] > 0) | ~few
             wish = np.where(open_to | ~open_to.any(), wanted[:, kind], -np.inf)
             best = np.flatnonzero(wish == wish.max())
             best = best[wanted[best, -1] == wanted[best, -1].max()]
@@ -93,13 +98,14 @@ def _groups(dataset: Dataset, apart: bool) -> list[list[int]]:
             index = owner[index]
         return index
 
-    clips = {record.frame_of[0] for record in dataset.records if record.frame_of is not None}
     first_of: dict[str, int] = {}
     for index, record in enumerate(dataset.records):
         if record.frame_of is not None:
-            clip = record.frame_of[0]
-            plain = re.sub(r" \(\d+\)$", "", clip)  # `merged` may have made two of one, and left one plain
-            owner[index] = find(first_of.setdefault(plain if plain in clips else clip, index))
+            owner[index] = find(first_of.setdefault(record.frame_of[0], index))
+    for clip, index in first_of.items():  # `merged` may have made two of one, and left one plain
+        plain = re.sub(r" \(\d+\)$", "", clip)
+        if plain in first_of:
+            owner[find(index)] = find(first_of[plain])
     for one, other in alike(thumbnails(dataset.records)) if apart else ():
         owner[find(other)] = find(one)
     groups: dict[int, list[int]] = {}

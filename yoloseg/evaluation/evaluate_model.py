@@ -43,7 +43,7 @@ class Evaluation:
     detections: DetectionAccumulator
     results: list[dict]
     scores: Scores
-    scorer: Callable[[dict, list[dict]], Scores]
+    scorer: Callable[..., Scores]  # `score` or `lvis_score`
 
 
 def evaluate(model: YoloSeg | Finder, dataset: Dataset, **options) -> dict:

@@ -41,7 +41,9 @@ def write_vis_report(folder: Path, evaluation: VisEvaluation, title: str) -> Pat
         figure(folder / "ap_by_class.png", "AP of each class at IoU .50, .75, .80 and their mean .50:.95."),
         figure(folder / "confusion_matrix.png", "What tracks were taken for, at IoU 0.5 of whole tracks."),
     ]
-    names = {one["id"]: one["name"] for one in evaluation.ground_truth["categories"]}
+    used = {one["category_id"] for one in (*evaluation.ground_truth["annotations"], *evaluation.results)}
+    categories = [one for one in evaluation.ground_truth["categories"] if one["id"] in used]
+    names = {one["id"]: one["name"] for one in categories}  # of one colour in all clips
     for video in evaluation.ground_truth["videos"][:6]:
         own = [
             [one for one in part if one["video_id"] == video["id"]]
@@ -102,11 +104,12 @@ def track_review(tracks: Tracks) -> Review:
 
 def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], path: str | Path) -> None:
     """When each track of one clip is seen (PNG). parts: title -> entries with `category_id` and
-    `segmentations`; names: of the categories by id. The MOST_TRACKS that are seen longest are drawn."""
+    `segmentations`; names: of the categories by id, each of a colour of its own. The MOST_TRACKS that are
+    seen longest are drawn."""
     canvas = Figure(figsize=(8, 1.2), layout="constrained")
     axes = canvas.subplots(1, len(parts), squeeze=False, sharex=True)[0]
     rows, used = 1, sorted({entry["category_id"] for entries in parts.values() for entry in entries})
-    kinds = {category: line_style(number)["color"] for number, category in enumerate(used)}
+    kinds = {category: line_style(number)["color"] for number, category in enumerate(names)}
     for (title, entries), axis in zip(parts.items(), axes, strict=True):
         seen = [np.array([one is not None for one in entry["segmentations"]]) for entry in entries]
         longest = sorted(range(len(entries)), key=lambda k: -seen[k].sum())[:MOST_TRACKS]

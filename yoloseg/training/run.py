@@ -129,7 +129,7 @@ def _train(
     if config.accumulate > first > 0 and progress.epoch < frozen:
         raise UsageError(
             f"--accumulate {config.accumulate}: the backbone is frozen for the first {first} batches, which "
-            "would teach nothing; lower it, or give --freeze none"
+            "would teach nothing; lower it, or give --freeze none, without --freeze-epochs"
         )
     set_augmentation(loader, recipe, progress.epochs)
     if progress.epochs < recipe.short:
