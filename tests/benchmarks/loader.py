@@ -70,9 +70,12 @@ def time_parts(dataset: Dataset, imgsz: tuple[int, int], mask_size: int, picture
         timed("masks *", lambda shown=shown: [one.crop(box, mask_size) for one, box in shown])
     cache = SampleCache(dataset, imgsz, 1 << 30)
     pool = [cache[i] for i in range(len(records))]
+    pasted = 0
     for name, transform in TRANSFORMS.items():
         for sample in pool:
-            timed(f"{name} *", partial(transform, sample, rng, pool))
+            result = timed(f"{name} *", partial(transform, sample, rng, pool))
+            pasted += (len(result.instances) - len(sample.instances)) * (name == "copy-paste")
+    print(f"\ncopy-paste adds {pasted / len(pool):.2f} objects to a picture that is to get some")
     print(f"\nper picture, one thread ({crops / len(records):.1f} instances); * also when cached")
     for name, seconds in totals.items():
         print(f"{name:34s} {1e3 * seconds / len(records):8.2f} ms")
