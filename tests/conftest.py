@@ -62,6 +62,23 @@ def forget_gradients():
         forget(registry, new)
 
 
+@pytest.fixture(scope="module")
+def shallow():
+    """For modules about trainings: networks are shallow stand-ins."""
+    from small import small
+
+    with small():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The data file of a tiny set."""
+    from tiny_training import tiny_data
+
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_graphs():
     yield

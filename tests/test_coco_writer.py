@@ -57,7 +57,8 @@ def test_clips_of_others_are_clips(key, tmp_path):
             image[key] = number
     content["videos"][0]["name"] = content["videos"][1]["name"] = "run"
     del content["videos"][2]["name"]
-    content["images"].append(dict(content["images"][0]))  # written twice is once
+    for entries in (content["images"], content["videos"]):
+        entries.append(dict(entries[0]))  # written twice is once
     path.write_text(json.dumps(content))
     found = [record.frame_of for record in load_coco(path, tmp_path / "images").records]
     assert found == [(clip, frame) for clip in ("run", "run 2", "video 3") for frame in (0, 1)]

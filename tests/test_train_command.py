@@ -18,8 +18,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from small import small
-from tiny_training import FLAGS, refused, step_eagerly, tiny_data
+from tiny_training import FLAGS, refused, step_eagerly
 
 import yoloseg
 from yoloseg import evaluate as evaluate_command
@@ -37,21 +36,11 @@ from yoloseg.training.recipes import DEFAULT, PAPER, RECIPES
 from yoloseg.training.run import train
 from yoloseg.training.stages import stages
 
+pytestmark = pytest.mark.usefixtures("shallow")
 EPOCHS = 3
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 WHOLE = dict(vars(architecture))  # before anything stands in for a part of it
 EACH = [f"{loss}_{level}" for loss in LOSSES for level in LEVELS]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    with small():
-        yield
 
 
 @pytest.fixture(scope="module")

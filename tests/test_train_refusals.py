@@ -2,15 +2,13 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from rich.console import Console
-from small import small
-from tiny_training import FLAGS, refused, step_eagerly, tiny_data
+from tiny_training import FLAGS, refused, step_eagerly
 
 from yoloseg.data.datafile import load_datasets
 from yoloseg.training import planning
@@ -19,16 +17,7 @@ from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.trainer import Trainer
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    with small():
-        yield
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):

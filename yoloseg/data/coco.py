@@ -162,12 +162,14 @@ def _clips(document: dict, pictures: dict[int, Picture]) -> None:
     as others do (`frame_id`); without either, frames are numbered as the file has them."""
     videos = document.get("videos")
     names: dict[int, str] = {}
+    given: set[str] = set()
     for video in videos if isinstance(videos, list) else ():
-        if isinstance(video, dict) and type(video.get("id")) is int:
+        if isinstance(video, dict) and type(video.get("id")) is int and video["id"] not in names:
             told = [video[key] for key in ("name", "file_name") if is_text(video.get(key))]
             name = told[0] if told else f"video {video['id']}"
-            while name in names.values():
+            while name in given:
                 name = f"{name} {video['id']}"
+            given.add(name)
             names[video["id"]] = name
     taken: dict[int, set[int]] = {video: set() for video in names}
     following = dict.fromkeys(names, 0)

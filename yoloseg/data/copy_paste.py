@@ -142,11 +142,8 @@ class Scene:
         left, top, right, bottom = picture_region(self._start)
         rows, columns = self._cells()
         small = cv2.resize(self.image, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-        first, last = np.ceil(top * rows / self.height), bottom * rows // self.height - 1
-        within_y = np.clip(np.arange(rows), int(first), max(int(first), int(last)))
-        first, last = np.ceil(left * columns / self.width), right * columns // self.width - 1
-        within_x = np.clip(np.arange(columns), int(first), max(int(first), int(last)))
-        small = small[within_y.clip(max=rows - 1)][:, within_x.clip(max=columns - 1)]  # no padding
+        small = small[nearest_within(top, bottom, self.height, rows)]  # no padding
+        small = small[:, nearest_within(left, right, self.width, columns)]
         inner = [2 * int(side / CELL / 2) + 1 for side in sides]  # odd: centred on the cell
         band = [2 * max(1, round(BAND * side / CELL)) for side in sides]
         outer = [inner[0] + band[0], inner[1] + band[1]]
@@ -189,6 +186,12 @@ class Scene:
             else:
                 taken[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = 1.0
         return taken
+
+
+def nearest_within(low: int, high: int, side: int, cells: int) -> np.ndarray:
+    """int [cells]: of the cells along a side in pixels each, or the nearest that lies within low..high."""
+    first = min(-(-low * cells // side), cells - 1)
+    return np.clip(np.arange(cells), first, max(first, high * cells // side - 1))
 
 
 def mean_around(values: np.ndarray, window: Sequence[int]) -> np.ndarray:

@@ -96,8 +96,7 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
 
     The last column are missed objects, the last row false detections (shares of all false ones). Classes
     without an object or a detection are left out; of more than MOST_CLASSES those with the fewest errors are
-    one row and one column, together, whose name says how many of these were taken
-    for one another.
+    one row and one column, together, whose name says how many of these were taken for one another.
     """
     counts, names = _confused(found)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -16,8 +16,8 @@ class PictureReview:
     """What became of one picture's objects. found + confused + missed are all its objects without crowds.
 
     confused: found by mask, but as another class. false: detections that are of no object: of background, of
-    one that another detection has found, or with a mask IoU below 0.5. ignored: detections
-    on crowd regions, or of a class that is not annotated everywhere in the picture.
+    one that another detection has found, or with a mask IoU below 0.5. ignored: detections on crowd regions,
+    or of a class that is not annotated everywhere in the picture.
     """
 
     image_id: int
