@@ -19,6 +19,7 @@ from yoloseg.data.instances import Instance
 from yoloseg.data.letterbox import letterbox_matrix
 from yoloseg.errors import DataError, UsageError
 from yoloseg.inference import keras_finder as finder_module
+from yoloseg.inference.exported import ExportedFile
 from yoloseg.inference.predictor import Predictor
 from yoloseg.inference.sources import Frame, Source, open_source
 
@@ -257,6 +258,31 @@ def test_command_refuses_with_one_line(tmp_path, capsys, source, out, extra, mes
     assert predict.main([*arguments, *extra]) == 2
     assert message in capsys.readouterr().err
     assert sorted(Path(tmp_path / "in").iterdir()) == [tmp_path / "in/a.png"]
+
+
+class Framed(ExportedFile):
+    """An exported file that takes frames of 96 x 128 pixels alone."""
+
+    def __init__(self):
+        document = {"format": "yoloseg", "format_version": 1, "classes": CLASSES, "score_threshold": 0}
+        sizes = {"imgsz": IMGSZ, "frame": [96, 128]}
+        super().__init__(Path("framed.onnx"), document | {"max_detections": 9, "input": sizes})
+
+    def run(self, picture):
+        raise AssertionError("no picture is looked at")
+
+
+def test_a_picture_of_a_size_that_a_file_does_not_take_is_refused_first(tmp_path, capsys, monkeypatch):
+    write_picture(tmp_path / "in/a.png")
+    assert cv2.imwrite(str(tmp_path / "in/b.png"), np.zeros((50, 70, 3), np.uint8))
+    monkeypatch.setattr(yoloseg, "load", lambda path: Framed())
+    out = ["--out", str(tmp_path / "out")]
+    assert predict.main(["--weights", "framed.onnx", "--source", str(tmp_path / "in"), *out]) == 2
+    told = capsys.readouterr().err
+    assert "b.png: framed.onnx takes frames of 96 x 128 pixels" in told and "not 50 x 70" in told
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match=r"array1: framed.onnx takes"):
+        Predictor(Framed())([np.zeros((96, 128, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)])
 
 
 def test_drawings_are_named_as_the_sources_are_called(tmp_path):

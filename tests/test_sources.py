@@ -127,6 +127,16 @@ def test_list_of_everything(tmp_path):
     assert [(frame.name.rsplit("/")[-1], frame.index) for frame in source] == [
         ("array0", None), ("a.png", None), ("b.png", None), ("clip.avi", 0), ("clip.avi", 1), ("clip.avi", 2),
     ]  # fmt: skip
+    assert [(name.rsplit("/")[-1], *size) for name, *size in source.sizes()] == [
+        ("array0", 4, 4), ("a.png", 20, 30), ("b.png", 20, 30), ("clip.avi", 48, 64),
+    ]  # fmt: skip
+
+
+def test_sizes_leave_out_what_cannot_be_read(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    source = open_source(tmp_path)
+    assert [size for _, *size in source.sizes()] == [[20, 30]]
 
 
 def test_missing_files_are_named_before_anything_is_read(tmp_path):

@@ -81,6 +81,7 @@ def predict(options: Options) -> None:
         return _draw_features(options, source, targets)
     model = load(options.weights)
     predictor = Predictor(model, score_threshold=options.conf, max_detections=options.max_detections)
+    predictor.check_source(source)
     if predictor.limits:
         print(f"note: {predictor.limits}", file=sys.stderr)
     origin = f"stored in {options.weights.name}" if options.conf is None else "--conf"

@@ -62,16 +62,28 @@ class Predictor:
     def __call__(self, source: str | Path | int | np.ndarray | Sequence | Source) -> Iterator[Result]:
         """A result for each picture of `source` (see `open_source`), in order, computed when it is asked for.
 
-        Errors of the source are raised here, not at the first result. Pass an opened Source to read `skipped`
-        later.
+        Errors of the source are raised here, not at the first result; so is UsageError where one of its
+        pictures or videos is of a size that an exported file does not take. Pass an opened Source to read
+        `skipped` later.
         """
         opened = source if isinstance(source, Source) else open_source(source)
+        self.check_source(opened)
         return (self.predict_image(image, path=name, frame=index) for name, image, index, *_ in opened)
 
     def check(self, height: int, width: int) -> None:
         """Raises UsageError for pictures of a size that an exported file does not take."""
         if isinstance(self._finder, ExportedFile):
             self._finder.check(height, width)
+
+    def check_source(self, source: Source) -> None:
+        """`check` for everything in an opened source that says its size, before any of it is worked on."""
+        if not isinstance(self._finder, ExportedFile) or self._finder.frame is None:
+            return
+        for name, height, width in source.sizes():
+            try:
+                self._finder.check(height, width)
+            except UsageError as error:
+                raise UsageError(f"{name}: {error}") from None
 
     def predict_image(
         self, image: np.ndarray, path: str | Path | None = None, frame: int | None = None

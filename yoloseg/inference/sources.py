@@ -6,6 +6,7 @@ import glob
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yoloseg.data.images import read_image
+from yoloseg.data.images import picture_size, read_image
 from yoloseg.errors import DataError, UsageError
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -80,6 +81,25 @@ class Source:
                     self.skipped.append(str(error))
                     continue
                 yield Frame(name, image, None, position=position)
+
+    def sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Name, height and width of every picture and video, without decoding them; what does not say, and
+        cameras, are left out."""
+        for name, item in zip(self.names, self.items, strict=True):
+            if isinstance(item, Source):
+                yield from item.sizes()
+            elif isinstance(item, np.ndarray):
+                yield name, *item.shape[:2]
+            elif self.kind == "video":
+                capture = _open_capture(name, item)
+                sides = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+                height, width = (round(capture.get(side)) for side in sides)
+                capture.release()
+                if height > 0 and width > 0:
+                    yield name, height, width
+            elif self.kind != "camera":
+                with suppress(DataError):
+                    yield name, *picture_size(item)
 
 
 def open_source(source: str | Path | int | np.ndarray | Sequence) -> Source:
