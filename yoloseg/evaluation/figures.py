@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from yoloseg.data.plot_text import plain_text
+from yoloseg.data.lettering import plain_text
 from yoloseg.evaluation.best_f1 import Matches
 from yoloseg.evaluation.review import Review
 from yoloseg.files import atomic_write
@@ -73,9 +73,10 @@ def _save_lines(
     axes = figure.add_subplot()
     shown = {name: matches for name, matches in per_class.items() if matches.truths}
     lines = {name: curve(matches) for name, matches in shown.items()}
+    class_ids = {name: k for k, name in enumerate(per_class)}
     if len(lines) <= MOST_LINES:
         for number, (name, values) in enumerate(lines.items()):
-            label = f"{plain_text(name)} ({shown[name].truths})"
+            label = f"{plain_text(name, f'class {class_ids[name]}')} ({shown[name].truths})"
             axes.plot(grid, values, linewidth=1, label=label, **line_style(number))
     if lines:
         if pooled:
@@ -105,8 +106,8 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(counts)), [*map(plain_text, names), "missed"], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(counts)), [*map(plain_text, names), "no object"], fontsize=8)
+    axes.set_xticks(range(len(counts)), [*names, "missed"], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(counts)), [*names, "no object"], fontsize=8)
     axes.set(xlabel="predicted", ylabel="ground truth")
     axes.set_title(f"masks at IoU 0.5, score >= {found.threshold:.3f}", fontsize=10)
     if len(counts) <= 30:
@@ -120,12 +121,12 @@ def save_confusion_matrix(found: Review, path: str | Path) -> None:
 
 def _confused(found: Review) -> tuple[np.ndarray, list[str]]:
     """The confusion int [C + 1, C + 1] of the C classes, at most MOST_CLASSES + 1, that are drawn, and their
-    names."""
+    names as matplotlib takes them."""
     objects, detections = found.confusion.sum(1)[:-1], found.confusion.sum(0)[:-1]
     used = np.flatnonzero(objects + detections)
     errors = (objects + detections - 2 * found.confusion.diagonal()[:-1])[used]
     kept = np.sort(used[np.argsort(-errors, kind="stable")[:MOST_CLASSES]])
-    names = [found.classes[k] for k in kept]
+    names = [plain_text(found.classes[k], f"class {k}") for k in kept]
     rest = len(used) - len(kept)
     if rest:
         names.append(f"{rest} other classes")

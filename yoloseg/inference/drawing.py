@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from yoloseg.data.lettering import font_for, writable
+
 if TYPE_CHECKING:
     from yoloseg.data.samples import Sample
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX  # the font supervision's labels are written in
+FONT = cv2.FONT_HERSHEY_SIMPLEX  # the font supervision's labels are written in; it has ASCII alone
+FONT_PIXELS = 30  # of other fonts, whose capitals then are as high as FONT's at scale 1
 SMALLEST_TEXT = 0.35  # of FONT: capitals 8 pixels high, the least one can read
 LABELS_COVER = (
     0.12  # of the picture at most: in a crowd the best detections are labelled, the rest go by colour
@@ -36,7 +40,8 @@ def draw_instances(
     (None: boxes and labels alone). Returns uint8 [H, W, 3] RGB. Lines and letters grow with the picture;
     letters never get smaller than can be read: in a small picture the labels are cut, and in a crowd only the
     best-scored (without scores, the largest) instances get one, so that labels do not hide what they name.
-    Larger instances are drawn first, smaller ones over them.
+    Larger instances are drawn first, smaller ones over them. Where no font of the machine has the letters of
+    a name, its label says "class 3" instead, with a warning.
     """
     import supervision as sv
 
@@ -60,19 +65,24 @@ def draw_instances(
     best_first = order if scores is None else np.argsort(-np.asarray(scores), kind="stable")
     room = canvas.shape[1] - 2 * padding
     labels = {
-        int(i): _label(names[i], None if scores is None else float(scores[i]), scale, room)
+        int(i): _label(
+            writable(names[i], f"class {class_ids[i]}"),
+            None if scores is None else float(scores[i]),
+            scale,
+            room,
+        )
         for i in best_first
         if names[i]
     }
     labelled = _uncrowded(labels, scale, padding, LABELS_COVER * canvas.shape[0] * canvas.shape[1])
-    return sv.LabelAnnotator(
-        color=colours,
-        text_color=ink,
-        text_scale=scale,
-        text_thickness=_pen(scale),
-        text_padding=padding,
-        smart_position=True,
-    ).annotate(canvas, detections[labelled], [labels[i] for i in labelled])
+    common = {"color": colours, "text_color": ink, "text_padding": padding, "smart_position": True}
+    for font, keys in _by_font(labels, labelled).items():
+        if font is None:
+            annotator = sv.LabelAnnotator(text_scale=scale, text_thickness=_pen(scale), **common)
+        else:
+            annotator = sv.RichLabelAnnotator(font_path=font, font_size=_pixels(scale), **common)
+        canvas = annotator.annotate(canvas, detections[keys], [labels[i] for i in keys])
+    return canvas
 
 
 def _paint(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float) -> None:
@@ -125,8 +135,7 @@ def grid(
     for number, picture in enumerate(pictures):
         top, left = gap + number // columns * cell_h, gap + number % columns * cell_w
         if captions is not None:
-            text = _cut(captions[number], 0.45, tile_w)
-            cv2.putText(sheet, text, (left, top + 15), FONT, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+            _write(sheet, _cut(writable(captions[number]), 0.45, tile_w), left, top, 0.45)
         fitted = _fit(picture, tile_h, tile_w)
         y = top + strip + (tile_h - fitted.shape[0]) // 2
         x = left + (tile_w - fitted.shape[1]) // 2
@@ -165,21 +174,13 @@ def _palettes() -> tuple:
 
 def _label(name: str, score: float | None, scale: float, room: int) -> str:
     """`name 0.87`; without the score, then cut short, where that is wider than `room` pixels."""
-    name = drawable(name)
     full = name if score is None else f"{name} {score:.2f}"
-    return full if _text_width(full, scale) <= room else _cut(name, scale, room)
-
-
-def drawable(text: str) -> str:
-    """The text as OpenCV takes it: halves of characters, which a file name may hold, become question
-    marks."""
-    return text.encode("utf-8", "replace").decode()
+    return full if _text_size(full, scale)[0] <= room else _cut(name, scale, room)
 
 
 def _cut(text: str, scale: float, room: int) -> str:
     """As many leading letters as fit into `room` pixels, at least one."""
-    text = drawable(text)
-    while len(text) > 1 and _text_width(text, scale) > room:
+    while len(text) > 1 and _text_size(text, scale)[0] > room:
         text = text[:-1]
     return text
 
@@ -188,7 +189,7 @@ def _uncrowded(labels: dict[int, str], scale: float, padding: int, room: float) 
     """The first keys of `labels` whose labels together cover at most `room` pixels; one at least."""
     covered, kept = 0.0, []
     for i, label in labels.items():
-        (width, height), _ = cv2.getTextSize(label, FONT, scale, _pen(scale))
+        width, height = _text_size(label, scale)
         covered += (width + 2 * padding) * (height + 2 * padding)
         if covered > room and kept:
             break
@@ -196,8 +197,50 @@ def _uncrowded(labels: dict[int, str], scale: float, padding: int, room: float) 
     return kept
 
 
-def _text_width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, FONT, scale, _pen(scale))[0][0]
+def _by_font(labels: dict[int, str], keys: list[int]) -> dict[str | None, list[int]]:
+    """`keys` by the font file that writes their labels, None for FONT: one for all where there is such."""
+    letters = sorted(set("".join(labels[i] for i in keys)))
+    if all(map(str.isascii, letters)):
+        return {None: keys} if keys else {}
+    if font := font_for("".join(letters)):
+        return {font: keys}
+    fonts: dict[str | None, list[int]] = {}
+    for i in keys:
+        fonts.setdefault(None if labels[i].isascii() else font_for(labels[i]), []).append(i)
+    return fonts
+
+
+def _text_size(text: str, scale: float) -> tuple[int, int]:
+    """Width and height in pixels."""
+    if text.isascii():
+        return cv2.getTextSize(text, FONT, scale, _pen(scale))[0]
+    left, top, right, bottom = _font(font_for(text), _pixels(scale)).getbbox(text)
+    return int(right - left), int(bottom - top)
+
+
+def _write(sheet: np.ndarray, text: str, left: int, top: int, scale: float) -> None:
+    """White letters onto the sheet, 15 pixels under `top` the line they stand on."""
+    if text.isascii():
+        cv2.putText(sheet, text, (left, top + 15), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+        return
+    from PIL import Image, ImageDraw
+
+    font = _font(font_for(text), _pixels(scale))
+    part = sheet[top : top + 22, left : left + _text_size(text, scale)[0] + 4]
+    picture = Image.fromarray(part)
+    ImageDraw.Draw(picture).text((0, 15), text, font=font, fill=(255, 255, 255), anchor="ls")
+    part[:] = np.asarray(picture)
+
+
+@cache
+def _font(path: str, pixels: int):
+    from PIL import ImageFont
+
+    return ImageFont.truetype(path, pixels)
+
+
+def _pixels(scale: float) -> int:
+    return round(FONT_PIXELS * scale)
 
 
 def _pen(scale: float) -> int:

@@ -108,7 +108,7 @@ def save_report(folder: Path, times: list[FileTimes]) -> None:
         return
     from matplotlib.figure import Figure
 
-    from yoloseg.data.plot_text import LONGEST, plain_text
+    from yoloseg.data.lettering import LONGEST, plain_text
     from yoloseg.files import atomic_write
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
