@@ -1,5 +1,7 @@
 """At an epoch's end: weights that are no numbers, averages that are none, and the threshold."""
 
+import json
+import math
 from types import SimpleNamespace
 
 import keras
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 
 from yoloseg.errors import UsageError
+from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.training import callbacks
 from yoloseg.training import run as run_module
-from yoloseg.training.callbacks import SaveState, Watch, average_weights
+from yoloseg.training.callbacks import Curves, Results, SaveState, Watch, average_weights
 from yoloseg.training.checkpoint import Progress, read_progress
+from yoloseg.training.losses import LOSSES
 from yoloseg.training.stages import Stage
 
 ANCHORS = [[(6, 6), (10, 14)], [(16, 12), (20, 24)], [(32, 30), (24, 40)], [(50, 40), (60, 60)]]
@@ -60,6 +64,52 @@ def test_where_float16_has_skipped_every_step_the_average_is_the_weights_themsel
         raw = average_weights(trainer, averaged)
         assert np.allclose(averaged.weights[0], expected)
         assert np.array_equal(raw[0], before) and np.array_equal(trainer.trainable_variables[0], before)
+
+
+def run_of(tmp_path, monkeypatch, progress, scores):
+    """The epochs, from progress.epoch on, in which best.keras was written; after each an evaluation."""
+    written, trainer = [], one_weight()
+    trainer.optimizer.apply([keras.ops.ones(2)])
+    trainer.optimizer.learning_rate = 0.1
+    monkeypatch.setattr(callbacks, "save_model", lambda _, path: (path.touch(), written.append(epoch + 1)))
+    kinds = {"AP": 0.0, "AP50": 0.0}
+    found = iter(scores)
+
+    def measure(_):
+        return {"bbox": kinds, "segm": kinds | {"AP": next(found)}, "best_f1_threshold": 0.5}
+
+    watch = Watch(copy_of(trainer), measure, tmp_path, progress, 1)
+    watch.set_model(trainer)
+    for epoch in range(progress.epoch, progress.epoch + len(scores)):
+        watch.on_epoch_end(epoch, {})
+    return written, watch
+
+
+def test_a_resumed_run_that_comes_out_worse_keeps_the_better_file(tmp_path, monkeypatch):
+    """Killed after best.keras of epoch 2, before its state: on hardware that does not repeat itself epoch 2
+    now is worse. Patience goes by what the resumed run itself has found."""
+    assert run_of(tmp_path, monkeypatch, Progress(0, 9, 1, 0.0, -1.0), [0.2, 0.4])[0] == [1, 2]
+    resumed = Progress(1, 9, 1, 0.0, 0.2)
+    written, watch = run_of(tmp_path, monkeypatch, resumed, [0.3, 0.25, 0.35])
+    assert written == [] and json.loads((tmp_path / "metrics.json").read_text())["epoch"] == 2
+    assert (watch.best_ap, watch.stale) == (0.35, 0)
+    assert run_of(tmp_path, monkeypatch, resumed, [0.3, 0.4, 0.1, 0.5])[0] == [3, 5]
+    (tmp_path / "metrics.json").write_text('{"segm": {"AP": 0.9}}')  # of an evaluation of other data
+    assert run_of(tmp_path, monkeypatch, resumed, [0.3])[0] == [2]
+    (tmp_path / "best.keras").unlink()
+    assert run_of(tmp_path, monkeypatch, resumed, [0.1, 0.15])[0] == [2]
+
+
+def test_curves_are_drawn_after_every_evaluation(tmp_path):
+    results, curves = Results(tmp_path / "results.csv"), Curves(tmp_path)
+    logs = {f"{loss}_{level}": 1.0 for loss in LOSSES for level in LEVELS}
+    logs |= {f"w_{name}": 0.0 for name in logs} | {"learning_rate": 0.1}
+    for epoch, score in enumerate((math.nan, 0.5, math.nan, 0.6)):
+        row = logs | dict.fromkeys(("box_AP", "box_AP50", "mask_AP", "mask_AP50"), score)
+        for callback in (results, curves):
+            callback.on_epoch_end(epoch, row)
+        assert (tmp_path / "curves.png").exists() == (not math.isnan(score))
+        (tmp_path / "curves.png").unlink(missing_ok=True)
 
 
 def test_the_state_is_saved_sooner_after_a_new_best(tmp_path, monkeypatch):

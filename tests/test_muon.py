@@ -65,6 +65,26 @@ def test_what_gpus_round_does_not_grow(shape, monkeypatch):
     assert largest() > 5
 
 
+def test_a_kernel_that_no_gradient_tells_of_stays_where_it_is():
+    rng = np.random.default_rng(0)
+    kernel = keras.Variable(rng.normal(size=(3, 3, 4, 8)).astype(np.float32))
+    optimizer = Muon(0.1)
+    gradients = [keras.ops.convert_to_tensor(rng.normal(size=kernel.shape).astype("float32")) for _ in "ab"]
+    nothing = keras.ops.zeros(kernel.shape)
+    found = []
+    for gradient in (gradients[0], nothing, nothing, gradients[1]):
+        optimizer.apply([gradient], [kernel])
+        found.append(keras.ops.convert_to_numpy(kernel).copy())
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    again, straight = keras.Variable(found[0] * 0), Muon(0.1)
+    again.assign(np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32))
+    for gradient in gradients:
+        straight.apply([gradient], [again])
+    np.testing.assert_array_equal(found[3], keras.ops.convert_to_numpy(again))
+    assert np.abs(found[3] - found[0]).max() > 1e-3
+
+
 def test_no_gradient_is_no_step():
     nothing = orthogonal(keras.ops.zeros((6, 4)))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(nothing), 0)

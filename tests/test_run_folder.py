@@ -20,30 +20,60 @@ from yoloseg.training.checkpoint import Progress
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.recipes import DEFAULT
 from yoloseg.training.run import train
-from yoloseg.training.run_config import check_same_data, flags_of, plain, read_config
+from yoloseg.training.run_config import check_same_data, digest, flags_of, plain, read_config
+from yoloseg.training.run_folder import claimed
+
+
+def claim(config):
+    with claimed(config) as folder:
+        assert folder == config.out
+        assert (folder / ".lock").exists()
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(out=tmp_path / "run")
+    with claimed(config) as folder:
+        for other in (config, replace(config, resume=True)):
+            with pytest.raises(UsageError, match="another training writes there"), claimed(other):
+                pass
+        (folder / "config.yaml").write_text("")
+        with claimed(TrainConfig()) as first, claimed(TrainConfig()) as second:
+            assert [str(path) for path in (first, second)] == ["runs/train", "runs/train2"]
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"], "the lock goes"
+    assert not any((tmp_path / "runs").iterdir()), "nothing was left in these"
+    claim(config)
+
+
+def test_a_start_that_fails_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--data", "gone.yaml"], ["--data", "gone.yaml", "--out", "mine"]):
+        assert "gone.yaml" in refused(capsys, *flags)
+    assert "no run to resume" in refused(capsys, "--resume", "--out", "typo")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and not any((tmp_path / "runs").iterdir())
 
 
 def test_a_run_stopped_in_its_first_epoch_can_be_started_again_or_resumed(tmp_path):
     (tmp_path / "config.yaml").write_text("flags: {}")
     config = TrainConfig(out=tmp_path)
-    assert run_module.run_folder(config) == tmp_path
+    claim(config)
     (tmp_path / "last.keras").write_bytes(b"")
     with pytest.raises(UsageError, match="holds a run already"):
-        run_module.run_folder(config)
+        claim(config)
     start = Progress(0, 3, 2, 0.0, -1.0)
     checkpoint.save_start(tmp_path, start)  # killed after last.keras, before its state
     (tmp_path / f".{os.getpid()}.state-00001.weights.h5").write_bytes(b"half")
-    assert run_module.run_folder(config) == tmp_path
+    claim(config)
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml"}
     checkpoint.save_start(tmp_path, start)
     (tmp_path / "last.keras").write_bytes(b"")
-    assert run_module.run_folder(replace(config, resume=True)) == tmp_path
+    claim(replace(config, resume=True))
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "last.keras", "state.json"}
     assert checkpoint.read_progress(tmp_path) == replace(start, random=[])
     checkpoint.load_state(tmp_path, None, checkpoint.read_progress(tmp_path))  # nothing to restore
     write_json(tmp_path / "state.json", asdict(replace(start, epoch=1, weights="state-00001.weights.h5")))
     with pytest.raises(UsageError, match="holds a run already"):
-        run_module.run_folder(config)
+        claim(config)
 
 
 def refused(capsys, *flags: str) -> str:
@@ -69,12 +99,25 @@ def test_a_run_that_patience_ended_does_not_go_on_when_resumed(tmp_path):
 
 def test_resumed_on_other_data_it_says_what_changed(tmp_path):
     dataset = load_shapes("train", clips=8, frames=2, height=64, width=64)
+    val = load_shapes("val", clips=2, frames=2, height=64, width=64)
+    both = {"train": dataset, "val": val}
     was = {"pictures": 16, "classes": list(dataset.classes)}
-    check_same_data(was, dataset, tmp_path)
+    was["data"] = {split: digest(one) for split, one in both.items()}
+    check_same_data(was, both, tmp_path)
     with pytest.raises(UsageError, match=r"started on 17 pictures of .* now has 16 pictures"):
-        check_same_data(was | {"pictures": 17}, dataset, tmp_path)
+        check_same_data(was | {"pictures": 17}, both, tmp_path)
     with pytest.raises(UsageError, match="16 pictures of one, other, and"):
-        check_same_data(was | {"classes": ["one", "other"]}, dataset, tmp_path)
+        check_same_data(was | {"classes": ["one", "other"]}, both, tmp_path)
+    first, *rest = val.records
+    one, *others = first.annotations
+    for changed in (
+        replace(first, annotations=(replace(one, class_index=one.class_index + 1), *others)),
+        replace(first, annotations=(replace(one, box=(0.0, *one.box[1:])), *others)),
+        replace(first, annotations=tuple(others)),
+        replace(first, image_id=99, frame_of=None),
+    ):
+        with pytest.raises(UsageError, match="annotations of shapes-val are not what they were"):
+            check_same_data(was, both | {"val": replace(val, records=[changed, *rest])}, tmp_path)
 
 
 def test_a_config_that_is_none_or_of_another_version(tmp_path):

@@ -1,6 +1,7 @@
 """The train command from flags to run folder, and its resuming, on sixteen tiny pictures; with the network as
 it is in `test_the_graph_trains_until_patience_ends` and in processes of their own."""
 
+import base64
 import csv
 import io
 import json
@@ -96,10 +97,12 @@ def test_the_run_folder(unbroken, best, data):
         "tensorboard",
     }
     assert list(unbroken.glob("tensorboard/**/events.out.tfevents.*"))
+    page = (unbroken / "report.html").read_text()
     for name in pictures:
         picture = cv2.imread(str(unbroken / name))
         least = 100 if name.endswith(".png") else 60  # photographs of this data are 64 pixels high
         assert picture.shape[0] > least and picture.std() > 5
+        assert base64.b64encode((unbroken / name).read_bytes()).decode() in page, "not in the report"
     settings = yaml.safe_load((unbroken / "config.yaml").read_text())
     assert settings["flags"]["data"] == str(data) and settings["flags"]["imgsz"] == [64, 64]
     assert (settings["epochs"], settings["steps_per_epoch"], settings["batch"]) == (EPOCHS, 2, 8)
@@ -346,10 +349,12 @@ def test_epochs_of_other_sizes(unbroken, data, tmp_path, monkeypatch):
     assert set(sizes) == set(enumerate(planned)) and len(functions) == 2
 
 
-def test_a_backbone_frozen_for_less_than_a_step_is_refused(unbroken, data, tmp_path, capsys):
+def test_a_backbone_frozen_or_thawed_for_less_than_a_step_is_refused(unbroken, data, tmp_path, capsys):
     flags = ["--weights", str(unbroken / "best.keras"), "--freeze", "backbone", "--freeze-epochs", "1"]
     flags += ["--data", str(data), "--epochs", "3", "--accumulate", "3", "--out", str(tmp_path / "a"), *FLAGS]
     assert "frozen for the first 2 batches" in refused(capsys, *flags)
+    flags[flags.index("--freeze-epochs") + 1] = "2"
+    assert "no longer frozen only 2 batches are left" in refused(capsys, *flags)
 
 
 def test_the_graph_trains_until_patience_ends(data, tmp_path, monkeypatch):

@@ -31,20 +31,25 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
     assert model.max_detections == 120
     trainer = Trainer(model, DEFAULT)
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
-    first, median = planning.seconds_per_step(trainer, DEFAULT, loader)
-    assert 0 < median < first * 5
-    ticks = iter(np.cumsum([0, 9, 0, 1, 0, 1, 0, 2, 0, 2, 0, 8]))  # a start and an end for each of six steps
+    first, median, between = planning.speed(trainer, DEFAULT, loader)
+    assert 0 < median < first * 5 and 0 < between < first * 5
+    # a start and an end: of reading the weights, of each of six steps, of setting the weights, of a batch
+    ticks = iter(np.cumsum([0, 1, 0, 9, 0, 1, 0, 1, 0, 2, 0, 2, 0, 8, 0, 3, 0, 7]))
     with monkeypatch.context() as patch:
         patch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
         patch.setattr(trainer, "train_on_batch", lambda _: None)
-        assert planning.seconds_per_step(trainer, DEFAULT, loader, accumulate=3) == (9.0, 4.0)
+        assert planning.speed(trainer, DEFAULT, loader, accumulate=3) == (9.0, 4.0, 2 * (1 + 3) + 7)
     for variable, value in zip(trainer.variables, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
-    monkeypatch.setattr(planning, "seconds_per_step", lambda *_: (60.0, 2.0))
+    monkeypatch.setattr(planning, "speed", lambda *_: (60.0, 2.0, 0.0))
     now, quiet = time.monotonic(), Console(quiet=True)
     val = load_datasets(data, ("val",))["val"]
     epochs, steps = planning.duration(config, DEFAULT, trainer, loader, val, 0, now, quiet)
     assert steps == len(loader) == 8 and 8 <= epochs * steps <= 5 * 60 / 2
+    monkeypatch.setattr(planning, "speed", lambda *_: (60.0, 2.0, 16.0))
+    slower = planning.duration(config, DEFAULT, trainer, loader, val, 0, now, quiet)
+    assert slower[0] < 0.8 * epochs, "what lies between two epochs, as long as eight steps, counts"
+    monkeypatch.setattr(planning, "speed", lambda *_: (60.0, 2.0, 0.0))
     full = replace(val, records=[replace(val.records[0], annotations=val.records[0].annotations[:1] * 10**6)])
     planned = planning.duration(config, DEFAULT, trainer, loader, full, 0, now, quiet)
     assert planned[0] * planned[1] < epochs * steps / 2, "a million objects take COCO's matching minutes"

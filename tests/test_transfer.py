@@ -84,7 +84,7 @@ def test_how_long_the_backbone_is_frozen(tmp_path):
     assert frozen_epochs(TrainConfig(weights=weights, freeze="backbone", freeze_epochs=3), DEFAULT) == 3
     assert frozen_epochs(TrainConfig(weights=weights, freeze="backbone"), PAPER) == np.inf
     both = {"weights": weights, "loaded_rate": 2}
-    for wrong in ({"until": 3}, {"loaded_rate": 0.5}, {"freeze_epochs": 3}, both):
+    for wrong in ({"until": 3}, {"loaded_rate": 0.5}, {"freeze_epochs": 3}, {"freeze": "backbone"}, both):
         with pytest.raises(UsageError):
             TrainConfig(**wrong)
 

@@ -25,7 +25,7 @@ class Options:
     size: Literal["n", "s", "m", "l"] = "n"
     """Size of the network with random weights."""
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = ()
-    """Network input, multiples of 32; that of the weights, or 416."""
+    """Network input, multiples of 32; that of the weights, or 416; of --train what training takes."""
     source: Path | None = None
     """The picture; a rendered one of 640 x 480 if not given."""
     threads: int | None = None
@@ -43,8 +43,8 @@ class Options:
     """Which split of the data AP is measured on."""
     out: Path | None = None
     """Folder for the table (benchmark.md) and a plot of AP against latency."""
-    batch: int = 8
-    """Pictures a step, for --train."""
+    batch: int | None = None
+    """Pictures a step, for --train; as many as training takes if not given."""
     workers: int = 2
     """Threads that read pictures, for --train."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -91,7 +91,7 @@ def benchmark(options: Options) -> None:
             data=options.data or "shapes",
             size=options.size,
             weights=options.weights[0] if options.weights else None,
-            imgsz=imgsz or (416, 416),
+            imgsz=options.imgsz,
             batch=options.batch,
             workers=options.workers,
             precision=options.precision,

@@ -178,6 +178,10 @@ def _open(path: str | Path, stream: BinaryIO) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         empty = "an empty file" if stream.seek(0, os.SEEK_END) == 0 else "not a picture this package can read"
         raise DataError(f"{path}: {empty}; save it again as JPEG or PNG, or take it out") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        told = f"{path}: has more than {most:,} pixels; cut it into tiles, or take it out"
+        raise DataError(told) from error
     except BROKEN as error:
         raise DataError(f"{path}: broken picture ({error}); copy or save it again, or take it out") from error
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Rows of the sheet, finest level first: layers whose outputs are the maps of that name. last: the number of
 # the last convolution where the neck mixes two maps.
 MAPS = {
-    "backbone": {f"C{i}": f"csp{i}_merge_act" for i in (2, 3, 4)} | {"C5": "spp_out2_act"},
+    "backbone": {f"C{i}": f"csp{i}_merge_act" for i in (2, 3, 4, 5)},
     "top-down": {f"P{i}": f"P{i}_mix{{last}}_act" for i in (2, 3, 4)} | {"P5": "spp_out2_act"},
     "bottom-up": {"N2": "P2_mix{last}_act"} | {f"N{i}": f"N{i}_mix{{last}}_act" for i in (3, 4, 5)},
     "embedding": {f"E{i}": f"P{i}_embedding" for i in (2, 3, 4, 5)},

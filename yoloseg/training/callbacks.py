@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from yoloseg.files import write_json, write_text
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.network import YoloSeg, save_model
 from yoloseg.training import checkpoint
+from yoloseg.training.curves import save_curves
 from yoloseg.training.losses import LOSSES
 from yoloseg.training.trainer import Trainer
 
@@ -74,6 +76,18 @@ class Epochs(keras.callbacks.Callback):
         self.loader.epoch = epoch
 
 
+def written_ap(folder: Path) -> float:
+    """Mask AP of the best.keras in the folder of a run that is resumed, -1 without one. It may be of an epoch
+    that no state has, and that comes out worse where a training cannot be repeated to the last digit."""
+    if not (folder / "best.keras").exists():
+        return -1.0
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return float(metrics["segm"]["AP"]) if "epoch" in metrics else -1.0  # others are of an evaluation
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1.0
+
+
 class Watch(keras.callbacks.Callback):
     """At an epoch's end the EMA weights, in `averaged`; at times `metrics.json` and `best.keras`.
 
@@ -98,6 +112,7 @@ class Watch(keras.callbacks.Callback):
         self.averaged, self.evaluate, self.folder, self.every = averaged, evaluate, folder, every
         self.epochs, self.patience = progress.epochs, patience
         self.best_ap, self.stale = progress.best_ap, progress.stale
+        self.written = written_ap(folder)
         self.started = time.monotonic() - progress.seconds
         self.raw: list[np.ndarray] | None = None
         self.improved = False  # in the last epoch
@@ -128,10 +143,12 @@ class Watch(keras.callbacks.Callback):
             self.stale = 0 if scores["mask_AP"] > self.best_ap else self.stale + 1
             if self.patience is not None and self.stale >= self.patience:
                 self.model.stop_training = True
-            if scores["mask_AP"] >= self.best_ap or not (self.folder / "best.keras").exists():
-                self.best_ap, self.improved = scores["mask_AP"], True
+            least = max(self.best_ap, self.written)
+            if scores["mask_AP"] >= least or not (self.folder / "best.keras").exists():
+                self.improved = True
                 save_model(self.averaged, self.folder / "best.keras")
                 write_json(self.folder / "metrics.json", {"epoch": done, **metrics})
+            self.best_ap = max(self.best_ap, scores["mask_AP"])
         logs.update(scores)
         logs["seconds"] = time.monotonic() - self.started
 
@@ -187,6 +204,19 @@ class Results(keras.callbacks.Callback):
             self.lines.append(",".join(["epoch", *names]))
         self.lines.append(",".join([str(epoch), *(repr(float(logs[name])) for name in names)]))
         write_text(self.path, "\n".join(self.lines) + "\n")
+
+
+class Curves(keras.callbacks.Callback):
+    """curves.png, drawn anew after every evaluation: to be looked at while the training goes on. After the
+    last one the report's is drawn."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isnan(logs["mask_AP"]):
+            save_curves(self.folder / "results.csv", self.folder / "curves.png")
 
 
 class StopOnNaN(keras.callbacks.Callback):

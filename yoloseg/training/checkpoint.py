@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,8 @@ def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     with atomic_write(folder / name) as aside:
         try:
             trainer.save_weights(aside)
+            with open(aside, "rb") as file:
+                os.fsync(file.fileno())  # state.json must not come to the disk before it
         except RuntimeError as error:  # h5py's, where the disk is full only when the file is closed
             if "error message" not in str(error):
                 raise

@@ -59,6 +59,8 @@ def orthogonal(matrix, steps: int = 5):
 class Muon(keras.optimizers.Optimizer):
     """Kernels of two and more dimensions step orthogonally, as matrices [all but the last, last]; everything
     else, and kernels whose path holds a word of `adam_names`, by Adam at `adam_rate` x the learning rate.
+    A kernel whose gradient is 0 all over, as those of masks are in a batch without objects, stays where it
+    is, and its momentum: an orthogonal step has one size, however little of the momentum is left.
 
     weight_decay is decoupled, w -= learning rate x decay x w, and done in the same step: Keras' own would
     evaluate the schedule once more for every variable.
@@ -113,12 +115,13 @@ class Muon(keras.optimizers.Optimizer):
         if self.decay and self._use_weight_decay(variable):
             self.assign_sub(variable, rate * self.decay * variable)
         if velocity is None:
-            self.assign(moment, self.momentum * moment + gradient)
+            told = ops.any(gradient != 0)
+            self.assign(moment, ops.where(told, self.momentum * moment + gradient, moment))
             shape = tuple(variable.shape)
             rows = math.prod(shape[:-1])
             step = orthogonal(ops.reshape(gradient + self.momentum * moment, (rows, shape[-1])))
             # The size of Adam's steps: a root mean square of 0.2.
-            size = 0.2 * math.sqrt(max(rows, shape[-1]))
+            size = 0.2 * math.sqrt(max(rows, shape[-1])) * ops.cast(told, variable.dtype)
             self.assign_sub(variable, rate * size * ops.reshape(step, shape))
             return
         first, second = (ops.cast(correction, variable.dtype) for correction in self.corrections)

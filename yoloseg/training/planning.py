@@ -46,7 +46,7 @@ def duration(
     epochs, minutes = config.duration
     if minutes is None:
         return epochs, len(loader)
-    tracing, seconds = seconds_per_step(trainer, recipe, loader, config.accumulate)
+    tracing, seconds, between = speed(trainer, recipe, loader, config.accumulate)
     # a batch takes as long as a step of training, or in proportion to the detections where they are more
     kept = default_limit(val, trainer.yoloseg)
     val_steps = -(-len(val) // loader.batch_size) * math.ceil(kept / USUAL)
@@ -56,10 +56,11 @@ def duration(
     cost = relative_cost(typical, loader.imgsz)
     traced = {(part.imgsz, part.frozen) for part in frozen_first(typical, min(frozen, typical[-1].last))}
     staged = left - len(traced) * tracing / 60
-    epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost))
+    pause = between / seconds
+    epochs, steps = plan(staged, seconds * cost, len(loader), math.ceil(val_steps / cost), pause / cost)
     if epochs < recipe.short:
         traces = 2 if 0 < frozen < math.inf else 1
-        epochs, steps = plan(left - traces * tracing / 60, seconds, len(loader), val_steps)
+        epochs, steps = plan(left - traces * tracing / 60, seconds, len(loader), val_steps, pause)
         epochs = min(epochs, recipe.short - 1)
     console.print(f"{seconds:.3f} s a step: {epochs} epochs of {steps} steps fill {minutes:g} minutes")
     return epochs, steps
@@ -75,15 +76,18 @@ def pairs(dataset: Dataset, kept: int) -> float:
     return total
 
 
-def seconds_per_step(
+def speed(
     trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1
-) -> tuple[float, float]:
-    """Seconds of the first step, which traces, and of the others, data included: the median, of means of
-    `accumulate` steps, one of which is an update.
+) -> tuple[float, float, float]:
+    """Seconds of the first step, which traces; of the others, data included: the median, of means of
+    `accumulate` steps, one of which is an update; and from one epoch to the next: the weights are read and
+    set twice, for their average, and the first batch is not made in advance.
 
     Weights, statistics and random state are put back.
     """
+    start = time.perf_counter()
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
+    between = 2 * (time.perf_counter() - start)
     compile_trainer(trainer, recipe, 1000, accumulate)
     seconds = []
     for step in range(3 + accumulate * math.ceil(TIMED_STEPS / accumulate)):
@@ -92,22 +96,29 @@ def seconds_per_step(
         seconds.append(time.perf_counter() - start)
     trainer.reset_metrics()
     trainer.optimizer = None
+    start = time.perf_counter()
     for variable, value in zip(trainer.variables, before, strict=True):
         variable.assign(value)
-    return seconds[0], float(np.median(np.reshape(seconds[3:], (-1, accumulate)).mean(axis=1)))
+    between += 2 * (time.perf_counter() - start)
+    start = time.perf_counter()
+    loader[0]
+    between += time.perf_counter() - start
+    return seconds[0], float(np.median(np.reshape(seconds[3:], (-1, accumulate)).mean(axis=1))), between
 
 
-def plan(minutes: float, seconds: float, steps_per_epoch: int, val_steps: int) -> tuple[int, int]:
+def plan(
+    minutes: float, seconds: float, steps_per_epoch: int, val_steps: int, pause: float = 0.0
+) -> tuple[int, int]:
     """(epochs, steps an epoch) that fill the time; where it is less than an epoch's, a single shortened one,
     of one step at least.
 
-    seconds: of a step. val_steps: what an evaluation takes, in steps. The report at the end evaluates once
-    more.
+    seconds: of a step. val_steps, pause: what an evaluation takes, and what lies between two epochs, in
+    steps. The report at the end evaluates once more.
     """
     steps = int(minutes * 60 / seconds)
     for epochs in range(steps // steps_per_epoch, 1, -1):
         evaluations = -(-epochs // evaluated_every(epochs)) + 1
-        if epochs * steps_per_epoch + evaluations * val_steps <= steps:
+        if epochs * (steps_per_epoch + pause) + evaluations * val_steps <= steps:
             return epochs, steps_per_epoch
     return 1, max(1, min(steps - 2 * val_steps, steps_per_epoch))
 

@@ -4,6 +4,7 @@
     learning_rate: 0.005
     multi_scale: [0.75, 1.0, 1.25]
     augmentation: {mosaic: 0.5, copy_paste: 0.3, rotate: 10}
+    mixing: 0.7                        # no mosaic, pasting and multi-scale after so many of the epochs
 
 The fields are those of `Recipe` and `Augmentation`.
 """

@@ -73,7 +73,7 @@ class Recipe:
     nms_iou: float
     max_detections: int
     augmentation: Augmentation = Augmentation()
-    mixing: float = 1.0
+    mixing: float = 0.9
     stages: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     multi_scale: tuple[float, ...] = (1.0,)
     short: int = 10

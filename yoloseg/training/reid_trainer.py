@@ -68,9 +68,8 @@ def train_head(
         jit_compile=keras.backend.backend() == "jax",
     )
     for epoch in range(1, epochs + 1):
-        trainer.reset_metrics()
-        for inputs in batches(bank, groups, batch, rng):
-            loss = float(trainer.train_on_batch(inputs))  # the mean of the epoch so far
+        losses = [float(trainer.train_on_batch(inputs)) for inputs in batches(bank, groups, batch, rng)]
+        loss = float(np.mean(losses))
         if not math.isfinite(loss):
             raise UsageError(f"the loss is {loss} in epoch {epoch}: the network gives numbers out of range")
         report(epoch, loss)

@@ -26,11 +26,10 @@ from yoloseg.errors import UsageError
 from yoloseg.evaluation.evaluate_model import evaluate, evaluate_in_detail
 from yoloseg.evaluation.report import write_report
 from yoloseg.evaluation.table import print_metrics
-from yoloseg.files import remove_asides, write_text
 from yoloseg.modeling.detector import Detector
 from yoloseg.modeling.network import MOST, USUAL, YoloSeg, load_model
 from yoloseg.training import checkpoint
-from yoloseg.training.callbacks import Epochs, Results, SaveState, ShowProgress, StopOnNaN, Watch
+from yoloseg.training.callbacks import Curves, Epochs, Results, SaveState, ShowProgress, StopOnNaN, Watch
 from yoloseg.training.config import TrainConfig
 from yoloseg.training.curves import save_curves
 from yoloseg.training.devices import alone, shared_by
@@ -39,6 +38,7 @@ from yoloseg.training.planning import duration, evaluated_every
 from yoloseg.training.recipe_file import find_recipe
 from yoloseg.training.recipes import Recipe
 from yoloseg.training.run_config import check_same_data, read_config, write_config
+from yoloseg.training.run_folder import claimed
 from yoloseg.training.samples_sheet import save_batch_sheet, save_label_sheet, save_prediction_sheet
 from yoloseg.training.stages import Stage, frozen_first, stages
 from yoloseg.training.trainer import Trainer
@@ -49,6 +49,7 @@ PICTURES = (
     ("val_predictions.jpg", "Pictures spread over the validation set: ground truth left, predictions right."),
     ("labels.png", "The training set, and the anchors."),
     ("train_batch.jpg", "The first training pictures, augmented, at the full input size."),
+    ("val_labels.jpg", "Pictures spread over the validation set, and their ground truth."),
 )
 
 RARE = "no class is in fewer of them than --repeat-threshold says; raise that, or try class-aware"
@@ -64,20 +65,20 @@ def train(config: TrainConfig, recipe: Recipe | None = None) -> Path:
     recipe = recipe or find_recipe(config.recipe)
     started = time.monotonic()
     console = Console(highlight=False)
-    folder = run_folder(config)
-    progress = made = None
-    if config.resume:
-        progress = checkpoint.read_progress(folder)
-        made = read_config(config, recipe, folder)
-    datasets = load_datasets(config.data, ("train", "val"))
-    if made is not None:
-        check_same_data(made, datasets["train"], folder)
-    for dataset in datasets.values():
-        console.print(summary(dataset), markup=False)
-    with precision(config.precision), shared_by(config.devices, config.batch or recipe.batch):
-        _train(config, recipe, folder, datasets, progress, made, started, console)
-    with precision("float32"):
-        finish(folder, datasets["val"], console)
+    with claimed(config) as folder:
+        progress = made = None
+        if config.resume:
+            progress = checkpoint.read_progress(folder)
+            made = read_config(config, recipe, folder)
+        datasets = load_datasets(config.data, ("train", "val"))
+        if made is not None:
+            check_same_data(made, datasets, folder)
+        for dataset in datasets.values():
+            console.print(summary(dataset), markup=False)
+        with precision(config.precision), shared_by(config.devices, config.batch or recipe.batch):
+            _train(config, recipe, folder, datasets, progress, made, started, console)
+        with precision("float32"):
+            finish(folder, datasets["val"], console)
     return folder
 
 
@@ -131,13 +132,18 @@ def _train(
             f"--accumulate {config.accumulate}: the backbone is frozen for the first {first} batches, which "
             "would teach nothing; lower it, or give --freeze none, without --freeze-epochs"
         )
+    if 0 < first < total < first + config.accumulate:
+        raise UsageError(
+            f"--accumulate {config.accumulate}: once the backbone is no longer frozen only {total - first} "
+            "batches are left, which would teach nothing; lower it, or --freeze-epochs"
+        )
     set_augmentation(loader, recipe, progress.epochs)
     if progress.epochs < recipe.short:
         console.print(f"fewer than {recipe.short} epochs: no augmentation but flips, pictures at full size")
     parts = stages(recipe, progress.epochs, loader.imgsz, config.seed)
     parts = frozen_first(parts, min(frozen, progress.epochs))
     if as_made is None:
-        write_config(folder, config, recipe, progress, parts, loader, model, loaded)
+        write_config(folder, config, recipe, progress, parts, datasets, loader, model, loaded)
         draw_data(folder, datasets, loader, model)
         checkpoint.save_start(folder, progress)
 
@@ -157,28 +163,6 @@ def _train(
         console.print(f"resuming after epoch {progress.epoch} of {progress.epochs}")
     after = parts[parts.index(current) :]
     fit(trainer, loader, datasets["val"], folder, progress, after, prepare, config.patience)
-
-
-def run_folder(config: TrainConfig) -> Path:
-    """The folder of this run, made and writable. Raises UsageError rather than write over another run."""
-    if config.out is None:
-        names = ["train", *(f"train{i}" for i in range(2, 10_000))]
-        folder = next(Path("runs") / name for name in names if not (Path("runs") / name).exists())
-    else:
-        folder = config.out
-    write_text(folder / ".writable", "")
-    (folder / ".writable").unlink()
-    if config.out is not None:
-        marks = [folder / name for name in ("best.keras", "last.keras", checkpoint.STATE)]
-        if not config.resume and any(path.exists() for path in marks):
-            if not checkpoint.only_started(folder):
-                raise UsageError(
-                    f"{folder}: holds a run already; name another --out, or resume it by --resume"
-                )
-            for path in marks:
-                path.unlink(missing_ok=True)
-    remove_asides(folder)
-    return folder
 
 
 def frozen_epochs(config: TrainConfig, recipe: Recipe) -> float:
@@ -334,9 +318,10 @@ def fit(
         Epochs(loader),
         StopOnNaN(),
         watch,
-        show,
         Results(folder / "results.csv", progress.epoch),
         SaveState(watch, folder, progress),
+        show,  # who reads its lines may be gone, which ends the run: after the state is saved
+        Curves(folder),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
     ]
     functions = {}  # by size: pictures of another size are another graph

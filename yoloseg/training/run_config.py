@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from yoloseg.training.recipes import Recipe
 from yoloseg.training.stages import Stage
 
 NAME = "config.yaml"
-MADE = ("pictures", "classes", "anchors", "classes per anchor", "loaded layers")  # what --resume goes by
+# what --resume goes by
+MADE = ("pictures", "classes", "data", "anchors", "classes per anchor", "loaded layers")
 
 
 def write_config(
@@ -32,6 +34,7 @@ def write_config(
     recipe: Recipe,
     progress: Progress,
     parts: Sequence[Stage],
+    datasets: dict[str, Dataset],
     loader: Loader,
     model: YoloSeg,
     loaded: Sequence[str],
@@ -50,6 +53,7 @@ def write_config(
         "recipe": plain(recipe),
         "pictures": len(loader.dataset),
         "classes": list(model.classes),
+        "data": {split: digest(dataset) for split, dataset in datasets.items()},
         "anchors": [[list(anchor) for anchor in level] for level in model.anchors],
         "classes per anchor": model.classes_per_anchor,
         "loaded layers": list(loaded),
@@ -112,9 +116,22 @@ def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
     return document
 
 
-def check_same_data(document: dict, dataset: Dataset, folder: Path) -> None:
+def digest(dataset: Dataset) -> str:
+    """Of everything in a split that a training goes by but the pixels: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for record in dataset.records:
+        objects = [
+            (one.class_index, one.crowd, [round(side, 2) for side in one.box], round(one.area, 2))
+            for one in record.annotations
+        ]
+        found.update(repr((record.short_name, record.height, record.width, objects)).encode())
+    return found.hexdigest()[:16]
+
+
+def check_same_data(document: dict, datasets: dict[str, Dataset], folder: Path) -> None:
     """Raises UsageError where the training data has other classes, or more or fewer pictures, than when the
-    run was started."""
+    run was started, or a picture or annotation of it or of the validation data is another."""
+    dataset = datasets["train"]
     was = (document["pictures"], document["classes"])
     now = (len(dataset), list(dataset.classes))
     if was != now:
@@ -123,3 +140,9 @@ def check_same_data(document: dict, dataset: Dataset, folder: Path) -> None:
             f"{folder} was started on {told[0]}, and {dataset.name} now has {told[1]}; resume it on the same "
             f"data, or train anew with --weights {folder / 'last.keras'}"
         )
+    for split, other in datasets.items():
+        if digest(other) != document["data"].get(split):
+            raise UsageError(
+                f"{folder}: pictures or annotations of {other.name} are not what they were when it was "
+                f"started; put them back, or train anew with --weights {folder / 'last.keras'}"
+            )
