@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pixels import distance_to_outline, pixel_centres, point_in_polygon, random_mask, random_polygon, seeds
 from pycocotools import mask as coco_mask
 
+from yoloseg.data import instances
 from yoloseg.data.geometry import horizontal_flip, invert, similarity, transform_points
 from yoloseg.data.instances import Instance
 from yoloseg.data.letterbox import letterbox_matrix
@@ -144,6 +145,32 @@ def test_polygon_pixels_are_pycocotools_pixels(shape, seed):
     parts = coco_mask.frPyObjects([p.astype(float).ravel() for p in polygons], *shape)
     expected = coco_mask.decode(coco_mask.merge(parts))
     assert np.array_equal(Instance(0, polygons=polygons).rasterise(*shape), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SHAPES, SHAPES, st.booleans(), seeds())
+def test_what_is_read_without_opencv_is_the_same(source, shape, upright, seed):
+    rng = np.random.default_rng(seed)
+    mask, matrix = random_mask(rng, *source), upright_matrix(rng) if upright else any_matrix(rng)
+    expected = instances._sample_bitmap(mask, matrix, *shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instances, "OPENCV_SIDE", 0)
+        found = instances._sample_bitmap(mask, matrix, *shape)
+    x, y = pixel_centres(*shape)
+    at = transform_points(invert(matrix), np.stack([x, y], -1).reshape(-1, 2))
+    edge = np.abs(at - np.rint(at)).min(1) < 2e-2
+    np.testing.assert_array_equal(found.ravel()[~edge], expected.ravel()[~edge])
+
+
+def test_an_object_longer_than_opencv_takes():
+    mask = np.zeros((6, 40_000), np.uint8)
+    mask[2:5, 100:39_900] = 1
+    one = Instance.from_mask(mask, 0)
+    assert np.array_equal(one.rasterise(6, 40_000), mask)
+    shares = one.crop(np.array([0, 0, 40_000, 6.0]), 4)[:, 1:3] / 255
+    np.testing.assert_allclose(shares.mean(1), [0, 2 / 3, 1, 1 / 3], atol=0.1)  # four samples a cell's side
+    small = one.transform(np.array([[0.01, 0, 0], [0, 1, 0]])).rasterise(6, 400)
+    np.testing.assert_array_equal(small, mask[:, 50::100])
 
 
 @settings(max_examples=60, deadline=None)

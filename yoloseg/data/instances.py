@@ -20,6 +20,7 @@ from yoloseg.data.geometry import (
 from yoloseg.data.records import Annotation
 
 SUPERSAMPLE = 4  # samples per side of one pixel of a crop
+OPENCV_SIDE = 2**15 - 1  # sides of pictures that OpenCV no longer moves by a matrix
 _SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 of a sample
 
 
@@ -161,7 +162,20 @@ def _sample_bitmap(bitmap: np.ndarray, matrix: np.ndarray, height: int, width: i
         return np.zeros((height, width), np.uint8)
     back = invert(matrix)
     back[:, 2] += back[:, :2].sum(1) / 2 - 0.5  # OpenCV puts the centre of the first pixel at 0, 0
+    if max(*bitmap.shape, height, width) >= OPENCV_SIDE:
+        return _read_nearest(bitmap, back, height, width)
     return cv2.warpAffine(bitmap, back, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+
+
+def _read_nearest(bitmap: np.ndarray, back: np.ndarray, height: int, width: int) -> np.ndarray:
+    """OpenCV's warpAffine by `back`, nearest, 0 outside; row by row, for sides that it refuses."""
+    out = np.zeros((height, width), np.uint8)
+    columns = np.arange(width)
+    for row in range(height):
+        x, y = (np.rint(a * columns + b * row + c).astype(np.int64) for a, b, c in back)
+        inside = (x >= 0) & (x < bitmap.shape[1]) & (y >= 0) & (y < bitmap.shape[0])
+        out[row, inside] = bitmap[y[inside], x[inside]]
+    return out
 
 
 def _bitmap_extents(instance: Instance, height: int, width: int) -> tuple[np.ndarray, np.ndarray] | None:
