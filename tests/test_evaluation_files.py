@@ -157,6 +157,16 @@ def test_the_metrics_are_not_written_over_the_detections(tmp_path, capsys):
     assert "would be written over" in capsys.readouterr().err
 
 
+def test_the_metrics_are_not_written_over_those_of_a_training_that_is_not_finished(files, capsys):
+    folder, *_ = files
+    (folder / "state.json").write_text("{}")
+    assert run(folder, "--out", str(folder)) == 2
+    assert "a training that is not finished" in capsys.readouterr().err
+    assert not (folder / "metrics.json").exists()
+    assert run(folder, "--out", str(folder / "scores.json")) == 0
+    (folder / "state.json").unlink()
+
+
 def test_command_takes_an_empty_results_file(files):
     folder, _, _ = files
     (folder / "results.json").write_text("[]")

@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from yoloseg.data.datafile import load_datasets
+from yoloseg.data.images import read_image
 from yoloseg.data.instances import Instance
 from yoloseg.data.label_images import label_rles
 from yoloseg.data.loader import Loader
@@ -187,6 +188,8 @@ def test_a_decompression_bomb_is_refused(tmp_path):
     (tmp_path / "photographs" / "b.png").write_bytes(bomb)
     with pytest.raises(DataError, match="none of its 2 pictures can be used"):
         load(path)
+    with pytest.raises(DataError, match="b.png: has more than [0-9,]+ pixels; cut it into tiles"):
+        read_image(tmp_path / "photographs" / "b.png")
 
 
 def test_one_object_of_255_is_davis_2016(tmp_path):

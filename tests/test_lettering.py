@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from yoloseg.data import lettering
 from yoloseg.data.lettering import font_for, plain_text, writable
 from yoloseg.inference.drawing import draw_instances, grid
+from yoloseg.tracking.tracks import Tracks
 
 BOXES = np.array([[20, 40, 200, 180]], np.float32)
 OWN = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -24,10 +25,13 @@ def _fresh(monkeypatch):
     """No font but matplotlib's own, nothing remembered."""
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
     monkeypatch.setitem(matplotlib.rcParams, "font.family", ["sans-serif"])
-    for function in (font_for, writable, lettering._add_font):
-        function.cache_clear()
+    forget()
     yield
-    for function in (font_for, writable, lettering._add_font):
+    forget()
+
+
+def forget():
+    for function in (font_for, writable, lettering._add_font, lettering._system_fonts):
         function.cache_clear()
 
 
@@ -59,7 +63,9 @@ def test_a_name_that_no_font_writes_says_its_class():
         picture = drawn("犬", class_ids=[2])
     assert (picture == drawn("class 2", class_ids=[2])).all()
     with pytest.warns(UserWarning):
-        assert writable("#3 犬の子 x", "class 2") == "#3 class 2 x"
+        assert writable("#3 犬 の子 x", "class 2") == "#3 class 2 x"
+    with pytest.warns(UserWarning):
+        assert plain_text("犬 $") == r"\u72ac \$"
     with warnings.catch_warnings():  # once a name
         warnings.simplefilter("error")
         drawn("犬", class_ids=[2])
@@ -70,7 +76,7 @@ def test_a_font_of_the_system_writes_what_others_lack(monkeypatch):
         min(lettering._letters_of(str(OWN / "STIXGeneral.ttf")) - lettering._letters_of(font_for("é")))
     )
     assert font_for(letter) is None
-    font_for.cache_clear()
+    forget()
     gone, broken, stix = (str(OWN / name) for name in ("gone.ttf", "LICENSE_DEJAVU", "STIXGeneral.ttf"))
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [broken, gone, stix])
     assert font_for(letter) == stix
@@ -85,6 +91,24 @@ def test_a_font_of_the_system_writes_what_others_lack(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is one
         figure.canvas.draw()
+
+
+def test_tracks_say_their_number_and_their_class():
+    frame = {"image": np.full((240, 320, 3), 114, np.uint8), "boxes": BOXES, "scores": np.array([0.9])}
+    masks = {"mask_probabilities": np.zeros((1, 28, 28), np.float32), "ids": np.array([17])}
+
+    def track(name):
+        return Tracks(**frame, **masks, class_ids=np.array([2]), class_names=[name]).draw()
+
+    with pytest.warns(UserWarning, match="'class 2'"):
+        assert (track("犬") == track("class 2")).all()
+    assert (track("a") != track("b")).any()
+
+
+def test_regular_fonts_come_before_bold_ones(monkeypatch):
+    fonts = ["/a/Noto-Black.ttf", "/a/Noto-Bold.ttf", "/b/Noto-Regular.ttf", "/c/DejaVu-Book.ttf"]
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: fonts)
+    assert [Path(path).stem for path in lettering._system_fonts()[:2]] == ["Noto-Regular", "DejaVu-Book"]
 
 
 def test_captions_have_their_letters_and_stay_above_their_picture():

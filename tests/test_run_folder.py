@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from yoloseg import train as command
-from yoloseg.data.records import Annotation, Dataset, Record
+from yoloseg.data.records import Annotation, Dataset, Record, Verified
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
 from yoloseg.files import write_json
-from yoloseg.training import checkpoint
+from yoloseg.training import checkpoint, run_folder
 from yoloseg.training import run as run_module
 from yoloseg.training.callbacks import Results
 from yoloseg.training.checkpoint import Progress
@@ -43,6 +43,17 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path, monkeypatch):
     assert [path.name for path in folder.iterdir()] == ["config.yaml"], "the lock goes"
     assert not any((tmp_path / "runs").iterdir()), "nothing was left in these"
     claim(config)
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_is_told_and_trained_on(tmp_path, monkeypatch, error):
+    def acquire(_):
+        raise error
+
+    monkeypatch.setattr(run_folder.FileLock, "acquire", acquire)
+    config = TrainConfig(out=tmp_path / "run")
+    with pytest.warns(UserWarning, match="cannot be locked"), claimed(config) as folder:
+        assert folder.is_dir()
 
 
 def test_a_start_that_fails_leaves_no_folder(capsys, tmp_path, monkeypatch):
@@ -110,10 +121,13 @@ def test_resumed_on_other_data_it_says_what_changed(tmp_path):
         check_same_data(was | {"classes": ["one", "other"]}, both, tmp_path)
     first, *rest = val.records
     one, *others = first.annotations
+    moved = tuple(part + np.float32(0.25) for part in one.segmentation)
     for changed in (
         replace(first, annotations=(replace(one, class_index=one.class_index + 1), *others)),
         replace(first, annotations=(replace(one, box=(0.0, *one.box[1:])), *others)),
         replace(first, annotations=tuple(others)),
+        replace(first, annotations=(replace(one, segmentation=moved), *others)),
+        replace(first, verified=Verified(frozenset({1}))),
         replace(first, image_id=99, frame_of=None),
     ):
         with pytest.raises(UsageError, match="annotations of shapes-val are not what they were"):

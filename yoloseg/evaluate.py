@@ -76,6 +76,8 @@ def run(options: Options) -> None:
             raise UsageError("--max-detections is for --weights, and above 100 for COCO results files")
     if options.out is not None:
         check_writable(_metrics_file(options.out))
+        if _metrics_file(options.out).name == "metrics.json" and (options.out / "state.json").exists():
+            raise UsageError(f"--out {options.out} holds a training that is not finished; name another")
         for other in (options.results, options.annotations, _predictions_file(options)):
             if other is not None and _metrics_file(options.out).resolve() == other.resolve():
                 raise UsageError(f"--out {options.out} would be written over {other}; name another file")

@@ -16,16 +16,23 @@ def font_for(text: str) -> str | None:
     """A font file with every letter of `text`: DejaVu Sans, which comes with matplotlib, else the first of
     the system's fonts that has them; None if there is none."""
     import matplotlib
-    from matplotlib import font_manager
 
     letters = {ord(letter) for letter in text if not letter.isspace()}
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if letters <= _letters_of(str(own)):
         return str(own)
-    for path in sorted(font_manager.findSystemFonts()):
-        if letters <= _letters_of(path):
-            return path
-    return None
+    return next((path for path in _system_fonts() if letters <= _letters_of(path)), None)
+
+
+@cache
+def _system_fonts() -> list[str]:
+    """Regular ones first: there are bold, black and thin ones of the same letters."""
+    from matplotlib import font_manager
+
+    regular = re.compile("regular|book", re.IGNORECASE)
+    return sorted(
+        font_manager.findSystemFonts(), key=lambda path: (not regular.search(Path(path).stem), path)
+    )
 
 
 @cache
@@ -41,13 +48,16 @@ def _letters_of(path: str) -> frozenset[int]:
 
 
 @cache
-def writable(name: str, instead: str = "?") -> str:
+def writable(name: str, instead: str | None = None) -> str:
     """`name`, in which halves of characters, as file names may hold, are question marks. Where no font has
-    its letters, those that are not ASCII are `instead`, with a warning."""
+    its letters, those that are not ASCII are `instead`, or as Python escapes them, with a warning."""
     name = name.encode("utf-8", "replace").decode()
     if name.isascii() or font_for(name + DIGITS):
         return name
-    plain = re.sub(r"[^\x00-\x7f]+", instead, name)
+    if instead is None:
+        plain = name.encode("ascii", "backslashreplace").decode()
+    else:
+        plain = re.sub(r"[^\x00-\x7f]+(?:\s+[^\x00-\x7f]+)*", instead, name)
     warnings.warn(
         f"no font of this machine has the letters of {name!r}: pictures say {plain!r}. Install one that has "
         "them (Noto, say)",
@@ -56,11 +66,11 @@ def writable(name: str, instead: str = "?") -> str:
     return plain
 
 
-def plain_text(name: str, instead: str = "?") -> str:
+def plain_text(name: str) -> str:
     """`writable`, as matplotlib draws it letter by letter: nothing of it is a formula, though it has dollars,
     and no legend leaves it out, though it starts with an underscore; cut in the middle where it would leave
     no room for the plot."""
-    name = writable(name, instead)
+    name = writable(name)
     if not name.isascii():
         _add_font(font_for(name + DIGITS))
     name = name if len(name) <= LONGEST else name[:24] + "\N{HORIZONTAL ELLIPSIS}" + name[25 - LONGEST :]

@@ -50,9 +50,14 @@ class ExportedDocument:
             f"{self.max_detections} a picture at most; export with --threshold and --max-detections for more"
         )
 
+    @property
+    def any_size(self) -> bool:
+        """Whether the file takes pictures of other sizes than its frame's."""
+        return self.frame is None
+
     def check(self, height: int, width: int) -> None:
         """Raises UsageError for pictures of a size that the file does not take."""
-        if self.frame not in (None, (height, width)):
+        if not self.any_size and self.frame != (height, width):
             raise UsageError(
                 f"{self.path} takes frames of {self.frame[0]} x {self.frame[1]} pixels (height x width), not "
                 f"{height} x {width}; export without --frame for any size"
@@ -133,9 +138,9 @@ class LiteRTFile(ExportedFile):
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"{path}: LiteRT cannot load it: {error}") from error
 
-    def check(self, height: int, width: int) -> None:
-        if not self.masks and self.frame != self.imgsz:
-            super().check(height, width)
+    @property
+    def any_size(self) -> bool:
+        return self.masks or self.frame in (None, self.imgsz)
 
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         with self._lock:

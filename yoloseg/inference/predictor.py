@@ -77,7 +77,7 @@ class Predictor:
 
     def check_source(self, source: Source) -> None:
         """`check` for everything in an opened source that says its size, before any of it is worked on."""
-        if not isinstance(self._finder, ExportedFile) or self._finder.frame is None:
+        if not isinstance(self._finder, ExportedFile) or self._finder.any_size:
             return
         for name, height, width in source.sizes():
             try:

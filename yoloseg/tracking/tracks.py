@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yoloseg.data.lettering import writable
 from yoloseg.inference.drawing import draw_instances
 from yoloseg.inference.results import Result
 from yoloseg.tracking.detections import Detections
@@ -103,7 +104,8 @@ class Tracks(Result):
 
     def draw(self) -> np.ndarray:
         """uint8 [H, W, 3] RGB: a copy of the frame with masks, boxes and names; colours go by identity."""
-        names = [f"{number} {name}" for number, name in zip(self.ids, self.class_names, strict=True)]
+        shown = zip(self.ids, self.class_names, self.class_ids, strict=True)
+        names = [f"{number} {writable(name, f'class {kind}')}" for number, name, kind in shown]
         return draw_instances(self.image, self.boxes, self.ids, names, self.scores, mask_of=self.mask)
 
     def to_supervision(self) -> supervision.Detections:

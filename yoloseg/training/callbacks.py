@@ -154,10 +154,10 @@ class Watch(keras.callbacks.Callback):
 
 
 class SaveState(keras.callbacks.Callback):
-    """At an epoch's end `last.keras` and the state to resume from, after everything else: no state knows of
-    an epoch whose row or best.keras is missing. Where epochs are short, not at every one, so that saving
-    takes a twentieth of the time, but after every new best.keras: where a run cannot be repeated to the last
-    digit, one that is resumed from before it may not come to it again.
+    """At an epoch's end `last.keras` and the state to resume from, after `Watch` and `Results`: no state
+    knows of an epoch whose row or best.keras is missing. Where epochs are short, not at every one, so that
+    saving takes a twentieth of the time, but after every new best.keras: where a run cannot be repeated to
+    the last digit, one that is resumed from before it may not come to it again.
     """
 
     def __init__(self, watch: Watch, folder: Path, progress: checkpoint.Progress):

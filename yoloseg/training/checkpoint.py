@@ -61,7 +61,7 @@ def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     with atomic_write(folder / name) as aside:
         try:
             trainer.save_weights(aside)
-            with open(aside, "rb") as file:
+            with open(aside, "r+b") as file:
                 os.fsync(file.fileno())  # state.json must not come to the disk before it
         except RuntimeError as error:  # h5py's, where the disk is full only when the file is closed
             if "error message" not in str(error):

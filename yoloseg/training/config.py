@@ -55,8 +55,8 @@ class TrainConfig:
     """The last layer of a Darknet file to load, as its cfg counts: 104 for the backbone, 136 for all to
     P3."""
     freeze: Literal["none", "backbone"] | None = None
-    """Leave these layers and their BatchNorm statistics as they are. By default none; recipe `paper` with
-    --weights: the backbone for two epochs."""
+    """Leave these layers of --weights and their BatchNorm statistics as they are. By default none; recipe
+    `paper` with --weights: the backbone for two epochs."""
     freeze_epochs: int | None = None
     """Do so in the first epochs only."""
     loaded_rate: float = 1.0

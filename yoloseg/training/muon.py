@@ -59,8 +59,8 @@ def orthogonal(matrix, steps: int = 5):
 class Muon(keras.optimizers.Optimizer):
     """Kernels of two and more dimensions step orthogonally, as matrices [all but the last, last]; everything
     else, and kernels whose path holds a word of `adam_names`, by Adam at `adam_rate` x the learning rate.
-    A kernel whose gradient is 0 all over, as those of masks are in a batch without objects, stays where it
-    is, and its momentum: an orthogonal step has one size, however little of the momentum is left.
+    A kernel whose gradient is 0 all over, as those of masks are in a batch without objects, only decays, and
+    its momentum stays: an orthogonal step has one size, however little of the momentum is left.
 
     weight_decay is decoupled, w -= learning rate x decay x w, and done in the same step: Keras' own would
     evaluate the schedule once more for every variable.

@@ -68,7 +68,10 @@ def train_head(
         jit_compile=keras.backend.backend() == "jax",
     )
     for epoch in range(1, epochs + 1):
-        losses = [float(trainer.train_on_batch(inputs)) for inputs in batches(bank, groups, batch, rng)]
+        losses = []
+        for inputs in batches(bank, groups, batch, rng):
+            trainer.reset_metrics()  # not all versions of Keras do that for every batch
+            losses.append(float(trainer.train_on_batch(inputs)))
         loss = float(np.mean(losses))
         if not math.isfinite(loss):
             raise UsageError(f"the loss is {loss} in epoch {epoch}: the network gives numbers out of range")

@@ -120,11 +120,14 @@ def digest(dataset: Dataset) -> str:
     """Of everything in a split that a training goes by but the pixels: 16 hexadecimal digits."""
     found = hashlib.sha256()
     for record in dataset.records:
-        objects = [
-            (one.class_index, one.crowd, [round(side, 2) for side in one.box], round(one.area, 2))
-            for one in record.annotations
-        ]
-        found.update(repr((record.short_name, record.height, record.width, objects)).encode())
+        known = record.verified and [sorted(record.verified.absent), sorted(record.verified.partly)]
+        found.update(repr((record.short_name, record.height, record.width, known)).encode())
+        for one in record.annotations:
+            found.update(repr((one.class_index, one.crowd, [round(side, 2) for side in one.box])).encode())
+            if isinstance(one.segmentation, dict):
+                found.update(one.segmentation["counts"])
+            else:
+                found.update(b"".join(polygon.tobytes() for polygon in one.segmentation))
     return found.hexdigest()[:16]
 
 

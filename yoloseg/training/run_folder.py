@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,12 +52,18 @@ def _numbered() -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Raises UsageError where another process, or thread, holds the lock; a killed one does not."""
+    """Raises UsageError where another process, or thread, holds the lock; a killed one does not. Where the
+    file system has no locks a warning says so."""
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         raise UsageError(f"{path.parent}: another training writes there; name another --out") from None
+    except PermissionError as error:
+        raise UsageError(f"{path}: cannot be written; remove it, or name another --out") from error
+    except (OSError, NotImplementedError) as error:
+        told = f"{path.parent}: cannot be locked ({error}): see to it that no other training writes there"
+        warnings.warn(told, stacklevel=2)
     try:
         yield
     finally:
