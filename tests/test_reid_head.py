@@ -254,6 +254,9 @@ def test_bank_of_a_set(model):
     np.testing.assert_allclose(colours, [RED, GREEN, BLUE, RED], atol=12)  # their rims are mixed with grey
     assert set(bank.groups.tolist()) == {0, 1} and set(bank.views.tolist()) == {0, 1, 2}
     assert set(build_bank(DescribeStage(model), dataset, views=3, limit=3, seed=0).groups.tolist()) == {0}
+    frames = [record(number, (RED, GREEN), number, (2**70, 5)) for number in (0, 1)]
+    clip = build_bank(DescribeStage(model), Dataset("clip", ("a",), (1,), frames), views=2, limit=100, seed=0)
+    assert len(set(clip.ids.tolist())) == 2, "ids of tracks may be hashes"
 
 
 # Training
@@ -355,12 +358,14 @@ def test_what_the_command_refuses(model, tmp_path, capsys):
     weights, out = tmp_path / "w.keras", tmp_path / "h.keras"
     save_model(model, weights)
     (tmp_path / "w.tflite").write_bytes(b"x")
+    (tmp_path / "f.keras").mkdir()
     data = write("coco", tmp_path)
     path = tmp_path / "train" / "_annotations.coco.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"annotations": content["annotations"][:1]}))
     for flags, words in (
         (["--weights", weights, "--out", tmp_path / "h.h5"], "name a .keras file"),
+        (["--weights", weights, "--out", tmp_path / "f.keras"], "is a folder; name a file"),
         (["--weights", tmp_path / "w.tflite", "--out", out], "is an exported file"),
         (["--weights", tmp_path / "none.keras", "--out", out], "no such weights file"),
         (["--weights", weights, "--out", out, "--views", "1"], "--views must be at least 2"),

@@ -121,7 +121,7 @@ def test_resumed_on_other_data_it_says_what_changed(tmp_path):
         check_same_data(was | {"classes": ["one", "other"]}, both, tmp_path)
     first, *rest = val.records
     one, *others = first.annotations
-    moved = tuple(part + np.float32(0.25) for part in one.segmentation)
+    moved = one.segmentation | {"counts": b"1" + one.segmentation["counts"]}
     for changed in (
         replace(first, annotations=(replace(one, class_index=one.class_index + 1), *others)),
         replace(first, annotations=(replace(one, box=(0.0, *one.box[1:])), *others)),

@@ -20,7 +20,7 @@ class Options:
     """Measure a network (--weights, --data), or score a results file (--results, --annotations)."""
 
     weights: Path | None = None
-    """A .keras file written by training, or an exported file."""
+    """A .keras file written by training, an exported file, or Darknet's .weights with the .cfg beside it."""
     data: str | None = None
     """A data file (YAML), or "shapes"."""
     split: str = "val"

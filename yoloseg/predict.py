@@ -38,7 +38,7 @@ class Options:
     """Draw what the network finds: pictures in give pictures of the same name, a video gives a video."""
 
     weights: Path
-    """A .keras file written by training, or an exported file."""
+    """A .keras file written by training, an exported file, or Darknet's .weights with the .cfg beside it."""
     source: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
     """A picture, folder, glob in quotes, video, stream address or camera index."""
     out: Path = Path("predictions")

@@ -34,7 +34,7 @@ class Options:
     """Follow instances through a video, a camera's stream or a folder of frames, and draw them."""
 
     weights: Path
-    """A .keras file written by training, or an exported file."""
+    """A .keras file written by training, an exported file, or Darknet's .weights with the .cfg beside it."""
     source: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
     """A video, folder of frames, camera index or stream address (rtsp://...)."""
     out: Path = Path("tracks.mp4")

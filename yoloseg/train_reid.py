@@ -74,6 +74,8 @@ def train(options: Options) -> None:
         raise UsageError(f"--limit {options.limit} is below --views {options.views}")
     if options.out.suffix != ".keras":
         raise UsageError(f"--out {options.out}: name a .keras file")
+    if options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a folder; name a file")
     check_writable(options.out)
     model = load_model(options.weights)
     datasets = load_splits(options.data)

@@ -105,17 +105,21 @@ def opencv_network(cfg: Path, weights: Path):
 
 
 def parity(cfg: Path, weights: Path, imgsz: int) -> None:
-    """Largest difference of each output, over its largest value."""
+    """Largest difference of each output, over its largest value; with OpenCV's epsilon in BatchNorm."""
+    from unittest.mock import patch
+
     import cv2
 
     import yoloseg.darknet
+    from yoloseg.darknet import graph
 
     network = opencv_network(cfg, weights)
     network.enableFusion(False)
     network.enableWinograd(False)
     image = np.random.default_rng(0).random((imgsz, imgsz, 3), np.float32)
     network.setInput(cv2.dnn.blobFromImage(image))
-    detector = yoloseg.darknet.load(cfg, weights)
+    with patch.object(graph, "BATCH_NORM_EPSILON", 1e-6):
+        detector = yoloseg.darknet.load(cfg, weights)
     names = [f"conv_{index}" for index in detector.plan.outputs]
     for name, theirs, ours in zip(names, network.forward(names), detector.outputs(image), strict=True):
         theirs = theirs[0].transpose(1, 2, 0)

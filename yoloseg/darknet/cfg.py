@@ -103,7 +103,7 @@ class Section:
         """
         for key in self.values:
             text, line = self.text(key) if key in read or key in neutral else self.values[key][0]
-            if key in neutral and text.lower() != neutral[key]:
+            if key in neutral and not _equal(text, neutral[key]):
                 raise self.error(
                     f"{key}={text} is not read by yoloseg; it changes what the layer computes", line
                 )
@@ -116,6 +116,13 @@ class Section:
         if not _DECIMAL.fullmatch(text) or not math.isfinite(float(text)):
             raise self.error(f"{key} must be a number, not {shown(text)}", line)
         return float(text)
+
+
+def _equal(text: str, other: str) -> bool:
+    """As numbers, where both are such."""
+    if _DECIMAL.fullmatch(text) and _DECIMAL.fullmatch(other):
+        return float(text) == float(other)
+    return text.lower() == other
 
 
 def read_cfg(path: str | Path) -> list[Section]:

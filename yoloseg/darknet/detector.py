@@ -12,20 +12,19 @@ import numpy as np
 from yoloseg.darknet.decode import candidates, suppress
 from yoloseg.darknet.graph import build_graph
 from yoloseg.darknet.plan import Plan, read_plan
-from yoloseg.darknet.variables import load_variables, save_variables
+from yoloseg.darknet.variables import read_values, save_variables, set_variables
 from yoloseg.darknet.weights import Header
 from yoloseg.data.letterbox import letterbox, letterbox_region
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.files import is_file
-from yoloseg.inference.finder import Found, boxes_in_picture
+from yoloseg.inference.finder import Found, boxes_in_picture, whole_boxes
 
 SCORE_THRESHOLD = 0.25  # what Darknet's `detector test` shows
 MAX_DETECTIONS = 100
-MASK = 28  # side of a Found's masks
 
 
 class DarknetDetector:
-    """A Finder of boxes: the masks it finds are all ones, float32 [N, 28, 28], so boxes are drawn as filled.
+    """A Finder of boxes: the masks it finds are `whole_boxes`, so boxes are drawn as filled.
 
     classes: names, index = class id. imgsz: (height, width) of the network input. score_threshold: Darknet's
     own, used where none is asked for; max_detections likewise, which Darknet does not limit. plan: the cfg.
@@ -35,7 +34,9 @@ class DarknetDetector:
     Pictures are stretched to the network input, as Darknet does, by OpenCV's bilinear resize; with
     `letter_box=1` in the cfg they keep their aspect, padded with grey 0.5. Decoding, score = objectness x
     class probability and suppression per class at IoU 0.45 are Darknet's, with `nms_kind` and `beta_nms` of
-    the last [yolo], as Darknet takes them.
+    the last [yolo], as Darknet takes them; `greedynms` is plain IoU, as when YOLOv4 was published (later
+    versions of Darknet subtract a distance of the centres there, too). DIoU is measured in the network's
+    input, also where that is letterboxed.
     """
 
     def __init__(self, plan: Plan, network: keras.Model, header: Header, classes: Sequence[str]):
@@ -90,8 +91,7 @@ class DarknetDetector:
         else:
             boxes = (np.clip(boxes, 0, 1) * (width, height, width, height)).astype(np.float32)
         inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # not all beyond the picture's border
-        masks = np.ones((inside.sum(), MASK, MASK), np.float32)
-        return Found(boxes[inside], scores[inside], class_ids[inside], masks)
+        return Found(boxes[inside], scores[inside], class_ids[inside], whole_boxes(inside.sum()))
 
 
 def load(
@@ -112,8 +112,9 @@ def load(
     if not plan.heads:
         raise WeightsError(f"{cfg}: has no [yolo] layer, so it finds nothing; give the cfg of a detector")
     classes = _class_names(names, plan)
+    header, values = read_values(plan, weights)  # before the network takes memory for a cfg of another file
     network = build_graph(plan)
-    header = load_variables(network, plan, weights)
+    set_variables(network, plan, values)
     return DarknetDetector(plan, network, header, classes)
 
 

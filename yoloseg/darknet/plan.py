@@ -1,6 +1,7 @@
 """A cfg as typed layers with the shapes of their outputs, checked before anything is built or loaded.
 
-Defaults of keys that are missing, and every rule of shapes, are Darknet's (github.com/AlexeyAB/darknet/wiki).
+Every rule of shapes is Darknet's (github.com/AlexeyAB/darknet/wiki), and so are defaults of keys that are
+missing, but that filters, size and classes must be there, num is how many anchors there are, and channels 3.
 """
 
 from __future__ import annotations
@@ -194,14 +195,16 @@ class Shapes:
 
 
 def _convolutional(section: Section, shapes: Shapes) -> Convolutional:
-    read = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "activation", "groups")
-    neutral = {"dilation": "1", "antialiasing": "0", "binary": "0", "xnor": "0", "flipped": "0", "dot": "0"}
+    read = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "activation", "groups", "cbn")
+    read += ("stream", "assisted_excitation")  # a queue of the GPU, and training's
+    size = section.integer("size", low=1, high=1023)
+    neutral = {} if size == 1 else {"dilation": "1"}
+    neutral |= {"antialiasing": "0", "binary": "0", "xnor": "0", "flipped": "0", "dot": "0"}
     neutral |= {"share_index": "-1000000000", "deform": "0", "sway": "0", "rotate": "0", "stretch": "0"}
-    neutral |= {"stretch_sway": "0", "dontload": "0", "dontloadscales": "0", "assisted_excitation": "0"}
+    neutral |= {"stretch_sway": "0", "dontload": "0", "dontloadscales": "0"}
     neutral |= {"bin_output": "0", "coordconv": "0", "stride_x": "", "stride_y": ""}
     section.check_keys(read, neutral)
     height, width, channels = shapes.of(shapes.previous)
-    size = section.integer("size", low=1, high=1023)
     stride = section.integer("stride", 1, low=1)
     padding = section.integer("padding", 0, high=1023)
     if section.integer("pad", 0, 0, 1):
@@ -220,7 +223,7 @@ def _convolutional(section: Section, shapes: Shapes) -> Convolutional:
         padding,
         groups,
         section.choice("activation", ACTIVATIONS, "logistic"),
-        bool(section.integer("batch_normalize", 0, 0, 1)),
+        any(section.integer(key, 0, 0, 2) for key in ("batch_normalize", "cbn")),  # across batches: 2
     )
 
 
@@ -244,7 +247,7 @@ def _shortcut(section: Section, shapes: Shapes) -> Shortcut:
 
 
 def _route(section: Section, shapes: Shapes) -> Route:
-    section.check_keys(("layers", "groups", "group_id"), {"stream": "0"})
+    section.check_keys(("layers", "groups", "group_id", "stream"), {})
     sources = shapes.references("layers")
     groups = section.integer("groups", 1, low=1)
     group_id = section.integer("group_id", 0)
@@ -267,7 +270,8 @@ def _route(section: Section, shapes: Shapes) -> Route:
 
 
 def _maxpool(section: Section, shapes: Shapes) -> Maxpool:
-    neutral = {"maxpool_depth": "0", "antialiasing": "0", "stride_x": "", "stride_y": ""}
+    neutral = {"maxpool_depth": "0", "maxpool_zero_nonmax": "0", "antialiasing": "0"}
+    neutral |= {"stride_x": "", "stride_y": ""}
     section.check_keys(("size", "stride", "padding"), neutral)
     height, width, channels = shapes.of(shapes.previous)
     stride = section.integer("stride", 1, low=1)
@@ -345,9 +349,15 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _check_whole(plan: Plan, sections: list[Section]) -> None:
-    """Raises WeightsError where heads disagree on the classes, or the outputs do not depend on a layer with
-    weights."""
+    """Raises WeightsError where heads disagree on the classes, one of `new_coords` is fed what are no
+    probabilities, or the outputs do not depend on a layer with weights."""
     for head in plan.heads:
+        fed = plan.layers[head.sources[0]]
+        if head.new_coords and isinstance(fed, Convolutional) and fed.activation != "logistic":
+            raise sections[fed.index].error(
+                f"activation={fed.activation} before a [yolo] with new_coords=1, which takes probabilities; "
+                "write activation=logistic here"
+            )
         if head.classes != plan.heads[0].classes:
             raise sections[head.index].error(
                 f"classes={head.classes}, but {plan.heads[0].classes} in layer {plan.heads[0].index}; all "

@@ -28,12 +28,16 @@ def set_values(values: Values, convolution: keras.layers.Conv2D, norm=None) -> N
 
 def values_of(convolution: keras.layers.Conv2D, norm=None) -> Values:
     """The inverse of `set_values`."""
-    variables = {"bias": convolution.bias} if norm is None else {
-        "bias": norm.beta,
-        "scale": norm.gamma,
-        "mean": norm.moving_mean,
-        "variance": norm.moving_variance,
-    }
+    variables = (
+        {"bias": convolution.bias}
+        if norm is None
+        else {
+            "bias": norm.beta,
+            "scale": norm.gamma,
+            "mean": norm.moving_mean,
+            "variance": norm.moving_variance,
+        }
+    )
     values = {name: ops.convert_to_numpy(variable) for name, variable in variables.items()}
     return values | {"weights": np.transpose(ops.convert_to_numpy(convolution.kernel), (3, 2, 0, 1))}
 
@@ -48,11 +52,10 @@ def convolutions_of(plan: Plan) -> list[Convolution]:
     ]
 
 
-def load_variables(network: keras.Model, plan: Plan, path: str | Path) -> Header:
-    """Fills a network of `build_graph` from a weights file. Returns its header.
+def read_values(plan: Plan, path: str | Path) -> tuple[Header, list[Values]]:
+    """A weights file's header, and the values of every convolution of the plan, in order.
 
-    Everything is read and checked before the first variable is set. Raises WeightsError, naming the layer,
-    what it needs and what is there, for a file that is not the plan's.
+    Raises WeightsError, naming the layer, what it needs and what is there, for a file that is not the plan's.
     """
     file = WeightsFile(path)
     convolutions = convolutions_of(plan)
@@ -66,13 +69,17 @@ def load_variables(network: keras.Model, plan: Plan, path: str | Path) -> Header
         if hint := class_hint(plan, file.count):
             raise WeightsError(f"{error}. {hint}") from error
         raise
+    return file.header, values
+
+
+def set_variables(network: keras.Model, plan: Plan, values: list[Values]) -> None:
+    """Fills a network of `build_graph` with what `read_values` gave."""
     for layer, own in zip(plan.convolutions, values, strict=True):
         set_values(own, *_layers_of(network, layer))
-    return file.header
 
 
 def save_variables(network: keras.Model, plan: Plan, path: str | Path, header: Header | None = None) -> None:
-    """The inverse of `load_variables`, bit by bit. Raises as `write_weights`."""
+    """Writes what `read_values` reads, bit by bit. Raises as `write_weights`."""
     values = (values_of(*_layers_of(network, layer)) for layer in plan.convolutions)
     write_weights(path, zip(convolutions_of(plan), values, strict=True), header)
 

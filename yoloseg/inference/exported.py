@@ -17,7 +17,7 @@ import numpy as np
 from yoloseg.data.letterbox import letterbox, letterbox_region, picture_region
 from yoloseg.errors import UsageError, WeightsError
 from yoloseg.files import is_file
-from yoloseg.inference.finder import Found, boxes_in_picture
+from yoloseg.inference.finder import Found, boxes_in_picture, whole_boxes
 from yoloseg.inference.raw import LEVELS, postprocess
 
 FORMAT_VERSION = 1  # of the metadata
@@ -67,8 +67,7 @@ class ExportedDocument:
 class ExportedFile(ExportedDocument, ABC):
     """`find`; the runtimes below only run frames.
 
-    Pictures go in as they are, one at a time. Masks of a file without masks are all ones, so boxes are drawn
-    as filled.
+    Pictures go in as they are, one at a time. Masks of a file without masks are `whole_boxes`.
     """
 
     @abstractmethod
@@ -90,7 +89,7 @@ class ExportedFile(ExportedDocument, ABC):
             found["boxes"][0][:count].copy(),
             scores[:count].copy(),
             found["classes"][0][:count].astype(int),
-            found["masks"][0][:count].copy() if self.masks else np.ones((count, 28, 28), np.float32),
+            found["masks"][0][:count].copy() if self.masks else whole_boxes(count),
         )
 
 

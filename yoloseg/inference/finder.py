@@ -23,8 +23,8 @@ class Found:
     """N instances of one picture, best score first.
 
     boxes: float32 [N, 4] xyxy in pixels of the picture, within it. scores: float32 [N]. class_ids: int [N].
-    masks: float32 [N, 28, 28], probabilities, each over its box. embeddings: float32 [N, E] of length 1, by
-    which instances are known again, or None.
+    masks: float32 [N, 28, 28], probabilities, each over its box (or `whole_boxes`). embeddings: float32
+    [N, E] of length 1, by which instances are known again, or None.
     """
 
     boxes: np.ndarray
@@ -52,6 +52,12 @@ class Finder(Protocol):
         """pictures: uint8 [H, W, 3] RGB, each of any size. Returns one Found for each: its best
         `max_detections` of at least `score_threshold`.
         """
+
+
+def whole_boxes(count: int) -> np.ndarray:
+    """The masks of `count` boxes without masks, float32 [count, 28, 28]: 2, which at a corner of the box,
+    where pasting interpolates with zeros on two sides, is still a half."""
+    return np.full((count, 28, 28), 2, np.float32)
 
 
 def boxes_in_picture(boxes: np.ndarray, height: int, width: int, imgsz: tuple[int, int]) -> np.ndarray:

@@ -9,8 +9,8 @@ from yoloseg.modeling.batch_norm import BatchNorm
 from yoloseg.modeling.group_norm import GroupNormalization
 from yoloseg.modeling.leaky_relu import LeakyReLU
 
-# Keras' default of 1e-3 breaks parity with Darknet, whose importer in OpenCV uses 1e-6.
-BATCH_NORM_EPSILON = 1e-6
+# AlexeyAB's Darknet adds it to the variance where it folds BatchNorm (OpenCV's importer 1e-6, Keras 1e-3).
+BATCH_NORM_EPSILON = 1e-5
 # From picture to the last head `n` is 71 convolutions deep. Started as usual (gamma 1, beta 0), BatchNorm
 # makes gradients grow a thousandfold from the heads to the stem (Yang et al., arXiv 1902.08129) and drown in
 # noise; activations that start nearer to linear, and branches that start small, keep them level.

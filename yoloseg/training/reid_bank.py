@@ -79,7 +79,9 @@ def build_bank(
         done += len(batch)
         if progress is not None:
             progress(done, views * len(groups))
-    keys = np.array(keys, int).reshape(-1, 3)  # group, view, track id
+    known: dict[tuple, int] = {}  # ids of tracks may be larger than an int64
+    keys = [(group, view, known.setdefault((group, track), len(known))) for group, view, track in keys]
+    keys = np.array(keys, int).reshape(-1, 3)
     ids = np.unique(keys[:, [0, 2]], axis=0, return_inverse=True)[1].reshape(-1)
     if np.count_nonzero(np.bincount(ids) > 1) < 2:
         raise DataError(f"{dataset.name}: it needs two instances that are seen twice, to tell them apart")

@@ -211,6 +211,8 @@ def build_model(
     if config.weights is not None:
         transfer = start_from(start or config.weights, model, config.until)
         console.print(str(transfer), markup=False)
+        if start is not None and start.reid_head is not None:
+            console.print("its re-identification head is left out: train-reid makes a new one of the result")
         loaded = transfer.loaded
     return model, loaded
 
