@@ -19,10 +19,10 @@ from yoloseg.training.recipes import Recipe
 from yoloseg.training.stages import frozen_first, relative_cost, stages
 from yoloseg.training.trainer import Trainer
 
-# Share of the time that is not planned: steps with threads reading beside take longer than those that were
-# timed (6 %, `n` at 416), and an epoch ends with saving. Without it 61 epochs of 43 steps took 11 % more than
-# their 48 minutes; with half of it, 190 epochs of 6 steps 8 % more than their 20.
-RESERVE = 0.12
+# Share of the time that is not planned, for what else the machine does. With the machine to itself a run of
+# 48 minutes took what was planned to 0.3 % (50 epochs of 43 steps, `n` at 416); with tests beside it 5 to 7
+# minutes more.
+RESERVE = 0.05
 # Of the official matching, for each detection and object of a class in a picture (2.6e-7 with 600 and 500 of
 # them), at each of ten IoUs and four size bands; once for boxes, once for masks.
 MATCHING_SECONDS = 2.5e-7 * 10 * 4 * 2
