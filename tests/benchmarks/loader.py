@@ -27,6 +27,7 @@ from yoloseg.training.recipes import DEFAULT
 TRANSFORMS = {
     "copy-paste": CopyPaste(1.0),
     "affine": Affine(),
+    "rotate": Affine(rotate=10.0),
     "mosaic": Affine(mosaic=1.0),
     "colour": Colour(),
     "erase": Erase(1.0),
