@@ -16,6 +16,7 @@ from yoloseg.data.shapes import load_shapes
 from yoloseg.data.youtube_vis_writer import vis_document
 from yoloseg.evaluation.vis_report import save_track_plot
 from yoloseg.inference.predictor import Predictor
+from yoloseg.inference.sources import Frame
 from yoloseg.tracking import TrackerConfig
 from yoloseg.tracking.clip import Follower
 from yoloseg.tracking.vis_results import VisResults
@@ -36,7 +37,7 @@ def main():
     pictures = []
     with VisResults(range(1, len(model.classes) + 1)) as results:
         for frame, record in enumerate(dataset.records):
-            tracks = follower(record.read_image(), "clip", frame, None)
+            tracks = follower(Frame("clip", record.read_image(), frame))
             results.add(1, frame, tracks)
             pictures.append(Image.fromarray(np.ascontiguousarray(tracks.draw())))
         found = list(results)

@@ -19,7 +19,7 @@ class Options:
     """Fit anchors to the training boxes by k-means with distance 1 - IoU, smallest on the finest level."""
 
     data: str
-    """A YAML file as for training, or `shapes`; its `train` boxes are used."""
+    """Data as for training: a YAML file, an exported folder, or `shapes`; its `train` boxes are used."""
     per_level: int
     """Anchors on each of the four levels."""
     out: Path

@@ -22,7 +22,7 @@ class Options:
     weights: Path | None = None
     """A .keras file written by training, an exported file, or Darknet's .weights with the .cfg beside it."""
     data: str | None = None
-    """A data file (YAML), or "shapes"."""
+    """A data file (YAML), a folder that an annotation tool exported, or "shapes"."""
     split: str = "val"
     """Which split of the data."""
     out: Path | None = None

@@ -43,7 +43,7 @@ class Options:
     precision: Literal["float32", "float16", "dynamic-int8", "int8"] = "float32"
     """Of litert: float16 and dynamic-int8 concern weights, int8 activations too."""
     calibration: str | None = None
-    """Data file (or "shapes") whose first 100 training pictures give int8 its ranges."""
+    """Data as for training, whose first 100 training pictures give int8 its ranges."""
     raw: bool = False
     """litert without suppression and masks, for delegates that lack top-k and gathers."""
 

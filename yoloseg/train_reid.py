@@ -40,13 +40,13 @@ class Options:
     batch: int = 16
     """Pictures or clips whose instances are told apart in a step."""
     views: int = 8
-    """Frames taken of each clip, drawings made of each picture."""
+    """Frames taken of each clip, augmented views of each picture."""
     limit: int = 6000
-    """Most of them in a split, that the network runs over."""
+    """Most views taken of a split."""
     dim: int = 64
-    """Numbers of an instance's vector."""
+    """Length of an instance's embedding."""
     seed: int = 0
-    """Of weights, order and drawings."""
+    """Of weights, order and views."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

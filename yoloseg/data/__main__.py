@@ -49,7 +49,7 @@ class Stats:
     out: Path
     """Folder of the page and its pictures."""
     imgsz: Annotated[tuple[int, ...], tyro.conf.arg(metavar="H [W]")] = (416,)
-    """Network input that box sizes and anchors are told for."""
+    """Network input for which box sizes and anchors are computed."""
     per_level: int = 3
     """Anchors a level that are fitted to each split."""
 

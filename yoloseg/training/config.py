@@ -30,7 +30,7 @@ class TrainConfig:
     """Passes over the training pictures; 100 if neither --epochs nor --minutes is given, 5 for the shapes.
     Ten and more begin on smaller pictures and augment by more than flips."""
     minutes: float | None = None
-    """Train for this long instead, from the command's start to its report: the number of steps is fixed from
+    """Train for this long instead, from the command's start to its report: the number of epochs is fixed by
     the speed measured at the start."""
     batch: int | None = None
     """Pictures a step; the recipe's if not given: 16, `paper` 8. Fewer need less memory and learn less."""
