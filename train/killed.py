@@ -27,11 +27,13 @@ class Options:
 
     kills: int = 10
     """How often."""
-    epochs: int = 3
-    """Of both runs."""
-    shortest: float = 60.0
+    epochs: int = 10
+    """Of both runs; ten and more have two stages, with pictures of two sizes."""
+    imgsz: tuple[int, int] = (96, 128)
+    """Network input (height, width): small, so that epochs end between two kills."""
+    shortest: float = 5.0
     """Seconds a process lives at least."""
-    longest: float = 200.0
+    longest: float = 150.0
     """And at most; the last one is left alone."""
     seed: int = 0
     """Of the moments."""
@@ -39,12 +41,26 @@ class Options:
     """Two run folders go here: unbroken, killed."""
 
 
-def start(folder: Path, epochs: int) -> subprocess.Popen:
-    """The training's process, resuming where there is something to resume."""
-    command = [sys.executable, "-m", "yoloseg.train", "--epochs", str(epochs), "--out", str(folder)]
+def start(folder: Path, options: Options) -> subprocess.Popen:
+    """The training's process, resuming where there is something to resume; what it prints goes into a file
+    beside the folder."""
+    command = [sys.executable, "-m", "yoloseg.train", "--out", str(folder)]
+    command += ["--epochs", str(options.epochs), "--imgsz", *map(str, options.imgsz)]
     if (folder / "state.json").exists():
         command.append("--resume")
-    return subprocess.Popen(command, start_new_session=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    with open(log_of(folder), "a", encoding="utf-8") as log:
+        return subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log, env=environment)
+
+
+def log_of(folder: Path) -> Path:
+    return folder.with_suffix(".log")
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").strip().splitlines()
+    return lines[-1][:80] if lines else "nothing"
 
 
 def scores(folder: Path) -> dict[str, float]:
@@ -64,20 +80,21 @@ def figures(folder: Path) -> list[dict[str, str]]:
 def main(options: Options) -> None:
     """Prints both scores, and whether the two runs are the same. Raises SystemExit where they are not."""
     moments = random.Random(options.seed)
-    start(options.out / "unbroken", options.epochs).wait()
+    start(options.out / "unbroken", options).wait()
     folder, killed = options.out / "killed", 0
     while not (folder / "report.html").exists():
-        process = start(folder, options.epochs)
+        process = start(folder, options)
         patience = moments.uniform(options.shortest, options.longest) if killed < options.kills else None
         begun = time.monotonic()
         try:
             if process.wait(timeout=patience):
-                raise SystemExit(f"the training failed with status {process.returncode}")
+                raise SystemExit(f"the training failed: {last_line(log_of(folder))}")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-            print(f"killed after {time.monotonic() - begun:.0f} s", flush=True)
+            told = last_line(log_of(folder))
+            print(f"killed after {time.monotonic() - begun:.0f} s; its last line: {told}", flush=True)
     print(f"unbroken {scores(options.out / 'unbroken')}")
     print(f"killed {killed} times {scores(folder)}")
     one, other = figures(options.out / "unbroken"), figures(folder)
