@@ -11,6 +11,7 @@ from yoloseg.data.summary import crowded
 from yoloseg.errors import DataError
 from yoloseg.evaluate import main
 from yoloseg.evaluation.accumulator import DetectionAccumulator, encode_mask
+from yoloseg.evaluation.category_tables import names_of
 from yoloseg.evaluation.coco_metrics import METRIC_NAMES, coco_metrics
 from yoloseg.evaluation.ground_truth import coco_ground_truth
 
@@ -160,11 +161,25 @@ def test_the_metrics_are_not_written_over_the_detections(tmp_path, capsys):
 def test_the_metrics_are_not_written_over_those_of_a_training_that_is_not_finished(files, capsys):
     folder, *_ = files
     (folder / "state.json").write_text("{}")
-    assert run(folder, "--out", str(folder)) == 2
-    assert "a training that is not finished" in capsys.readouterr().err
+    for out in (folder, folder / "metrics.json"):
+        assert run(folder, "--out", str(out)) == 2
+        assert "a training that is not finished" in capsys.readouterr().err
     assert not (folder / "metrics.json").exists()
     assert run(folder, "--out", str(folder / "scores.json")) == 0
     (folder / "state.json").unlink()
+
+
+def test_a_results_file_may_begin_with_a_byte_order_mark(files):
+    folder, *_ = files
+    text = (folder / "results.json").read_text()
+    (folder / "results.json").write_text(text, encoding="utf-8-sig")
+    assert run(folder) == 0
+
+
+def test_names_of_categories_are_their_own():
+    names = {1: "cat", 2: "cat", 3: "cat (2)", 4: "dog", 5: "cat"}
+    found = names_of({k: {"name": name} for k, name in names.items()})
+    assert found == {1: "cat (1)", 2: "cat (2) (2)", 3: "cat (2)", 4: "dog", 5: "cat (5)"}
 
 
 def test_command_takes_an_empty_results_file(files):
@@ -251,6 +266,8 @@ def test_command_counts_more_detections_where_asked_for(files, capsys):
         (lambda r: '[{"image_id": 7', "broken JSON at line 1"),
         (lambda r: {"annotations": r}, "JSON list"),
         (lambda r: [*r, 5], "detection 2 is not an object"),
+        (lambda r: [r[0] | {"score": 10**400}], "detection 0: .*score"),
+        (lambda r: "[" + "1" * 5000 + "]", "not a file of annotations"),
         (lambda r: [r[0], r[1] | {"image_id": 8}], "detection 1: image_id 8"),
         (lambda r: [r[0] | {"image_id": "7"}], "detection 0: image_id '7'"),
         (lambda r: [r[0], r[1] | {"category_id": 1}], "detection 1: category_id 1"),

@@ -31,7 +31,7 @@ def _fresh(monkeypatch):
 
 
 def forget():
-    for function in (font_for, writable, lettering._add_font, lettering._system_fonts):
+    for function in (lettering._font_of, writable, lettering._add_font, lettering._system_fonts):
         function.cache_clear()
 
 

@@ -1,5 +1,6 @@
 """Every kind of source gives its frames in order; every bad one says what is wrong with it."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -170,6 +171,30 @@ def test_what_is_no_picture_raises_alone_and_is_skipped_among_others(tmp_path):
     assert len(source.skipped) == 1 and "broken.png" in source.skipped[0]
     list(source)
     assert len(source.skipped) == 1
+
+
+def test_a_video_whose_name_opencv_cannot_take(tmp_path):
+    """OpenCV would end the process."""
+    path = write_video(tmp_path / "a.avi").rename(tmp_path / os.fsdecode(b"a\xfc.avi"))
+    with pytest.raises(DataError, match="a name that is not UTF-8"):
+        open_source(path)
+
+
+def test_a_name_that_begins_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "~nobody.png")
+    assert len(list(open_source("~nobody.png"))) == 1
+    with pytest.raises(DataError, match="no such file"):
+        open_source("x" * 300)
+
+
+def test_a_list_of_one_is_that_one(tmp_path):
+    assert open_source([str(write_video(tmp_path / "a.avi"))]).kind == "video"
+    nested = open_source(
+        [[tmp_path / "a.avi", write_video(tmp_path / "b.avi")], write_picture(tmp_path / "c.png")]
+    )
+    assert [Path(name).name for name in nested.names] == ["a.avi", "b.avi", "c.png"]
+    assert len(list(nested)) == 25
 
 
 def test_a_file_that_is_no_video(tmp_path):

@@ -212,21 +212,22 @@ def test_an_error_in_the_middle_leaves_no_half_file(tmp_path, monkeypatch, capsy
     assert "is gone" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_closes_the_file_and_keeps_what_was_done(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_closes_the_file_and_keeps_what_was_done(kind, tmp_path, monkeypatch, capsys):
     class Endless(Source):
         def __iter__(self):
             for number in range(10_000):
                 if number == 30:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), kind)
                 yield Frame("camera0", frame_at(number % 20), number, number / 25)
 
     monkeypatch.setattr(
         "yoloseg.inference.sources.open_source", lambda source: Endless("video", ["c"], ["c"], {"c": 25.0})
     )
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(kind)
     out = tmp_path / "o.mp4"
     assert main(["--weights", "w", "--source", "0", "--out", str(out), "--save-json"]) == 0
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(kind) is before
     done = len(json.loads(out.with_suffix(".times.json").read_text()))
     assert 20 <= done < 100 and frames_of(out) == done
     capsys.readouterr()
@@ -304,6 +305,27 @@ def test_readers_and_writers_stop_with_their_block(tmp_path):
         for number in range(50):
             background.put(number)
     assert done == list(range(50))
+
+    done.clear()
+
+    def slowly(item):
+        time.sleep(0.1)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt), Background(slowly) as background:
+        for number in range(3):
+            background.put(number)
+        raise KeyboardInterrupt
+    assert done in ([], [0]) and threading.active_count() == before, "what waits is given up"
+
+    def interrupted():
+        background._thread.join = join
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Background(lambda item: time.sleep(0.1)) as background:
+        join, background._thread.join = background._thread.join, interrupted
+        background.put(0)
+    assert not background._thread.is_alive(), "interrupted, it waits for the item that is worked on"
 
     def fails(item):
         raise DataError(f"no room for {item}")

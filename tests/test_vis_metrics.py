@@ -194,6 +194,16 @@ def files(tmp_path):
     return flags, write, out
 
 
+def test_scores_below_zero_count(files):
+    flags, write, out = files
+    ground_truth, results = random_vis(6)
+    write(ground_truth, [entry | {"score": entry["score"] - 2} for entry in results])
+    assert main(flags) == 0
+    assert (
+        json.loads(out.read_text())["identity"]["HOTA"] == identity_metrics(ground_truth, results)["HOTA"] > 0
+    )
+
+
 def test_command(files, capsys):
     flags, write, out = files
     ground_truth, results = random_vis(6)

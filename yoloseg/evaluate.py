@@ -76,7 +76,8 @@ def run(options: Options) -> None:
             raise UsageError("--max-detections is for --weights, and above 100 for COCO results files")
     if options.out is not None:
         check_writable(_metrics_file(options.out))
-        if _metrics_file(options.out).name == "metrics.json" and (options.out / "state.json").exists():
+        metrics = _metrics_file(options.out)
+        if metrics.name == "metrics.json" and (metrics.parent / "state.json").exists():
             raise UsageError(f"--out {options.out} holds a training that is not finished; name another")
         for other in (options.results, options.annotations, _predictions_file(options)):
             if other is not None and _metrics_file(options.out).resolve() == other.resolve():
@@ -139,7 +140,9 @@ def _score_tracks(options: Options) -> dict:
     tracks = read_tracks(ground_truth, results)
     for note in ground_truth_notes(ground_truth):
         print(f"note: {note}", file=sys.stderr)
-    return {"segm": vis_score(tracks), "identity": identity_score(tracks, options.conf or 0.0)}
+    lowest = min([0.0, *(entry["score"] for entry in results)])  # logarithms are below 0
+    threshold = lowest if options.conf is None else options.conf
+    return {"segm": vis_score(tracks), "identity": identity_score(tracks, threshold)}
 
 
 def _evaluate_tracks(options: Options) -> tuple[dict, Callable[[], None]]:

@@ -94,6 +94,15 @@ def is_dir(path: Path) -> bool:
         return False
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a name can be given to OpenCV's videos, which end the process at one that is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_writable(path: str | Path) -> None:
     """Raises UsageError when a file cannot be made where `path` lies: before work that would be lost."""
     path = Path(path)

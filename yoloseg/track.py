@@ -47,7 +47,8 @@ class Options:
     max_detections: int | None = None
     """Most detections kept in a frame; by default as many as the weights say."""
     memory: int = 30
-    """Frames for which an instance that is not seen is remembered."""
+    """Frames of the source, also those that were dropped, for which an instance that is not seen is
+    remembered."""
     gating: float = 0.99
     """Masks match at a cost (1 - IoU) below this."""
     margin: float = 0.01
@@ -134,7 +135,10 @@ def follow(options: Options) -> None:
                 results.add(1, tracks.frame, tracks)
         source.dropped = frames.dropped
         if not log.times:
-            raise DataError(f"{options.source}: not one frame could be read")
+            if stopped:
+                raise KeyboardInterrupt
+            reasons = "".join(f"\n  {line}" for line in source.skipped[:20])
+            raise DataError(f"{options.source}: not one frame could be read{reasons}")
         stack.close()  # the video is whole before anything else is written
         log.finish(options, follower, len(predictors), bool(stopped))
         if options.save_json:
@@ -239,8 +243,8 @@ class _Log:
 
 @contextmanager
 def interrupted() -> Iterator[list]:
-    """A list that Ctrl-C puts something into, in place of ending the program: the video is closed properly.
-    A second Ctrl-C ends it."""
+    """A list that Ctrl-C, or a request to end (SIGTERM), puts something into, in place of ending the program:
+    the video is closed properly. A second one ends it."""
     stopped: list[bool] = []
 
     def stop(*_: object) -> None:
@@ -249,11 +253,12 @@ def interrupted() -> Iterator[list]:
         stopped.append(True)
         print("stopping; once more to lose what was done", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {kind: signal.signal(kind, stop) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 if __name__ == "__main__":

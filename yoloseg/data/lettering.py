@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 LONGEST = 40  # letters of a name in a plot
-DIGITS = "0123456789.()"  # what is written beside names
+DIGITS = "0123456789.() abcxyzABCXYZ"  # what may stand beside other letters
 
 
-@cache
 def font_for(text: str) -> str | None:
     """A font file with every letter of `text`: DejaVu Sans, which comes with matplotlib, else the first of
-    the system's fonts that has them; None if there is none."""
+    the system's fonts that has them; None if there is none. All have what ASCII has."""
+    return _font_of(frozenset(ord(letter) for letter in text if not (letter.isspace() or letter.isascii())))
+
+
+@lru_cache(4096)
+def _font_of(letters: frozenset[int]) -> str | None:
     import matplotlib
 
-    letters = {ord(letter) for letter in text if not letter.isspace()}
+    letters |= {ord(letter) for letter in DIGITS}
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if letters <= _letters_of(str(own)):
         return str(own)
@@ -47,12 +51,12 @@ def _letters_of(path: str) -> frozenset[int]:
         return frozenset()
 
 
-@cache
+@lru_cache(4096)
 def writable(name: str, instead: str | None = None) -> str:
     """`name`, in which halves of characters, as file names may hold, are question marks. Where no font has
     its letters, those that are not ASCII are `instead`, or as Python escapes them, with a warning."""
     name = name.encode("utf-8", "replace").decode()
-    if name.isascii() or font_for(name + DIGITS):
+    if name.isascii() or font_for(name):
         return name
     if instead is None:
         plain = name.encode("ascii", "backslashreplace").decode()
@@ -72,7 +76,7 @@ def plain_text(name: str) -> str:
     no room for the plot."""
     name = writable(name)
     if not name.isascii():
-        _add_font(font_for(name + DIGITS))
+        _add_font(font_for(name))
     name = name if len(name) <= LONGEST else name[:24] + "\N{HORIZONTAL ELLIPSIS}" + name[25 - LONGEST :]
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 

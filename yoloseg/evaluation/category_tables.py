@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -186,8 +186,17 @@ def _scored_types(ground_truth: dict, results: list[dict], source: str) -> list[
 def names_of(categories: dict) -> dict:
     """Category id -> a name of its own."""
     plain = {k: str(category.get("name", k)) for k, category in categories.items()}
-    taken = list(plain.values())
-    return {k: name if taken.count(name) == 1 else f"{name} ({k})" for k, name in plain.items()}
+    counts = Counter(plain.values())
+    taken = {name for name, count in counts.items() if count == 1}
+    names = {}
+    for k, name in plain.items():
+        if counts[name] > 1:
+            name = f"{name} ({k})"
+            while name in taken:
+                name += f" ({k})"
+            taken.add(name)
+        names[k] = name
+    return names
 
 
 def _truths_by_category(ground_truth: dict) -> dict:
@@ -248,7 +257,7 @@ def _score_category(
         if picture is not None and picture["image_id"] in forgiven:
             picture["dtIgnore"] = np.logical_or(picture["dtIgnore"], picture["dtMatches"] == 0)
     evaluation.accumulate()
-    found = _matches(evaluation, len(used))
+    found = _matches(evaluation, len(evaluation.params.imgIds))
     return CategoryTable(evaluation.eval["precision"], evaluation.eval["recall"], found)
 
 

@@ -6,7 +6,6 @@ number (unknown images or categories, scores that are not numbers), is a DataErr
 
 from __future__ import annotations
 
-import json
 import math
 import numbers
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from yoloseg.data.coco_masks import decompress_counts
+from yoloseg.data.json_file import read_json
 from yoloseg.errors import DataError, shown
 
 _MEASURED_FIELDS = ("id", "image_id", "category_id", "bbox", "area")
@@ -24,14 +24,14 @@ _RESULT_FIELDS = ("image_id", "category_id", "score")
 
 def read_ground_truth(path: str | Path) -> dict:
     """The COCO instances file `path`, checked by `check_ground_truth`. Raises DataError."""
-    ground_truth = _read_json(path)
+    ground_truth = read_json(Path(path))
     check_ground_truth(ground_truth, str(path))
     return ground_truth
 
 
 def read_results(path: str | Path) -> list[dict]:
     """The COCO results file `path`: a JSON list of detections (not yet checked). Raises DataError."""
-    return _read_json(path)
+    return read_json(Path(path))
 
 
 def check_ground_truth(ground_truth: Any, source: str) -> None:
@@ -156,21 +156,6 @@ def results_notes(results: Sequence[dict], ground_truth: dict) -> list[str]:
     return [f"{wrong} masks are not of their picture's size, so they match nothing; paste them at full size"]
 
 
-def _read_json(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a JSON file: {error}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from error
-    except RecursionError as error:
-        raise DataError(f"{path}: JSON nested too deeply for a COCO file") from error
-
-
 def kind_of(value: Any) -> str:
     """What a message calls a JSON value's type."""
     return {dict: "JSON object", list: "JSON list"}.get(type(value), type(value).__name__)
@@ -186,8 +171,11 @@ def _is_id(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a file is a finite number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of a file is a finite number, that a float holds."""
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _is_box(box: Any) -> bool:

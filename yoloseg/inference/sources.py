@@ -16,6 +16,7 @@ import numpy as np
 
 from yoloseg.data.images import picture_size, read_image
 from yoloseg.errors import DataError, UsageError
+from yoloseg.files import is_dir, is_file, is_utf8
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
@@ -127,8 +128,10 @@ def open_source(source: str | Path | int | np.ndarray | Sequence) -> Source:
 
 
 def _open_path(source: str | Path) -> Source:
-    text, path = str(source), Path(source).expanduser()
-    if path.is_dir():
+    text, path = str(source), Path(source)
+    with suppress(RuntimeError):  # of a name that begins with ~ and is no user's
+        path = path.expanduser()
+    if is_dir(path):
         files = sorted((f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES), key=_natural)
         if not files:
             videos = [f.name for f in path.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES]
@@ -137,7 +140,7 @@ def _open_path(source: str | Path) -> Source:
                 f"{path}: no pictures in this folder ({' '.join(sorted(PICTURE_SUFFIXES))}){hint}"
             )
         return Source("pictures", [str(f) for f in files], files)
-    if path.is_file():
+    if is_file(path):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return _open_video("video", str(path), str(path))
         return Source("pictures", [str(path)], [path])
@@ -161,13 +164,15 @@ def _open_path(source: str | Path) -> Source:
 def _open_list(source: Sequence) -> Source:
     if not len(source):
         raise DataError("the list of sources is empty")
+    if len(source) == 1 and not isinstance(source[0], np.ndarray):
+        return open_source(source[0])
     parts, fps = [], {}
     for number, item in enumerate(source):
         if isinstance(item, np.ndarray):
             parts.append((f"array{number}", checked_picture(item, f"array {number} of the list")))
         else:
             part = open_source(item)
-            flat = part.kind == "pictures"
+            flat = part.kind in ("pictures", "mixed")
             parts += zip(part.names, part.items, strict=True) if flat else [(part.names[0], part)]
             fps |= part.fps
     kind = "mixed" if any(isinstance(item, Source) for _, item in parts) else "pictures"
@@ -184,6 +189,8 @@ def _open_video(kind: str, name: str, device: int | str) -> Source:
 
 
 def _open_capture(name: str, device: int | str) -> cv2.VideoCapture:
+    if isinstance(device, str) and not is_utf8(device):
+        raise DataError(f"{name}: OpenCV opens no video of a name that is not UTF-8; rename it")
     capture = cv2.VideoCapture(device)
     if not capture.isOpened():
         if isinstance(device, int):

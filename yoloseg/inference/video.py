@@ -11,7 +11,7 @@ import numpy as np
 
 from yoloseg.data.letterbox import letterbox
 from yoloseg.errors import UsageError
-from yoloseg.files import atomic_write
+from yoloseg.files import atomic_write, is_utf8
 from yoloseg.inference.sources import FPS_UNKNOWN
 
 
@@ -33,7 +33,7 @@ def video_writer(path: str | Path, fps: float | None) -> Iterator[Callable[[np.n
     The file appears under its name when the block ends well. The codec wants even sides: an odd last row or
     column is left out. Raises UsageError when OpenCV cannot write the file, or not all of it.
     """
-    if not _is_utf8(str(path)):
+    if not is_utf8(str(path)):
         raise UsageError(f"cannot write {path}: OpenCV cannot take this name; rename the video")
     with atomic_write(path) as aside:
         opened: list[cv2.VideoWriter] = []
@@ -62,14 +62,6 @@ def video_writer(path: str | Path, fps: float | None) -> Iterator[Callable[[np.n
             raise UsageError(f"cannot write {path}: a video needs at least one frame")
         if _frames_in(aside) != written:  # OpenCV does not say when a disk is full
             raise UsageError(f"cannot write {path}: not all of its {written} frames; is the disk full?")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _frames_in(path: Path) -> int:

@@ -87,7 +87,8 @@ class ReadAhead:
 
 class Background(Generic[T]):
     """`work(item)` for each item in order, in a thread. `put` waits while DEPTH items are undone, and raises
-    what `work` raised; leaving the `with` block waits for what was put.
+    what `work` raised; leaving the `with` block waits for what was put, or after an error, or when that wait
+    is interrupted, for the item that is worked on alone.
 
     Where the system lets it, the thread gives way to others: a network that works on all cores waits for the
     one that draws (tests/benchmarks/tracking_pipeline.py).
@@ -104,8 +105,16 @@ class Background(Generic[T]):
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        self._queue.put(_END)
-        self._thread.join()
+        try:
+            if kind is None:
+                self._queue.put(_END)
+                self._thread.join()
+        finally:  # what comes after must not meet the thread at work
+            if self._thread.is_alive():
+                self._error = self._error or RuntimeError("given up")
+                _emptied(self._queue)
+                self._queue.put(_END)
+                self._thread.join()
         if kind is None:
             self._check()
 
