@@ -110,12 +110,16 @@ def test_int8_files_compute_what_fake_quantisation_computes(model, tmp_path):
     assert kernels.count("INT8") == len(kernels) - last > 80
     found = Interpreter(str(path)).get_signature_runner("serving_default")(frames=image)
     (rounded,), exact = quantised, RawGraph(model, 20)(image)
-    # ties round the other way, and random weights carry that on from layer to layer: deep maps differ most
-    same = {"P2": 0.95, "P3": 0.8, "P4": 0.75, "P5": 0.5}
-    near = {"P2": 0.93, "P3": 0.7, "P4": 0.4, "P5": 0.2}
-    for name, expected in rounded(image).items():
-        assert correlation(expected, found[name]) > same[name[:2]], name
-        assert correlation(expected, exact[name]) > near[name[:2]], name
+    # ties round the other way, and random weights carry that on from layer to layer: deep maps differ most.
+    # The means of a level's four maps; one map that is wrong would bring any of them below its bound.
+    same = {"P2": 0.95, "P3": 0.85, "P4": 0.8, "P5": 0.7}
+    near = {"P2": 0.94, "P3": 0.75, "P4": 0.55, "P5": 0.4}
+    maps = rounded(image)
+    for level in same:
+        names = [name for name in maps if name.startswith(level)]
+        assert len(names) == 4
+        assert np.mean([correlation(maps[name], found[name]) for name in names]) > same[level], level
+        assert np.mean([correlation(maps[name], exact[name]) for name in names]) > near[level], level
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class Muon(keras.optimizers.Optimizer):
             self.assign_sub(variable, rate * self.decay * variable)
         if velocity is None:
             told = ops.any(gradient != 0)
-            self.assign(moment, ops.where(told, self.momentum * moment + gradient, moment))
+            self.assign(moment, ops.where(told, self.momentum * moment + gradient, moment.value))
             shape = tuple(variable.shape)
             rows = math.prod(shape[:-1])
             step = orthogonal(ops.reshape(gradient + self.momentum * moment, (rows, shape[-1])))
