@@ -242,11 +242,16 @@ def test_bitmap_crop_is_the_brute_force_coverage(shape, upright, seed):
     size, fine = 14, 4
     x, y = pixel_centres(size * fine, size * fine)
     points = np.stack([x, y], -1).reshape(-1, 2) * (box[2:] - box[:2]) / (size * fine) + box[:2]
-    j, i = np.floor(transform_points(invert(one.matrix), points) + shift).astype(int).T
-    inside = (i >= 0) & (j >= 0) & (i < shape[0]) & (j < shape[1])
-    value = np.where(inside, mask[i.clip(0, shape[0] - 1), j.clip(0, shape[1] - 1)], 0)
-    expected = value.reshape(size, fine, size, fine).mean((1, 3))
-    assert np.abs(one.crop(box, size) / 255 - expected).mean() < 0.02
+    read = []  # OpenCV counts in 1024ths of a pixel: a sample so near to two pixels may be of either
+    for side in np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)]) * 2 / 1024:
+        j, i = np.floor(transform_points(invert(one.matrix), points) + shift + side).astype(int).T
+        inside = (i >= 0) & (j >= 0) & (i < shape[0]) & (j < shape[1])
+        read.append(np.where(inside, mask[i.clip(0, shape[0] - 1), j.clip(0, shape[1] - 1)], 0))
+    low, high = (
+        value.reshape(size, fine, size, fine).mean((1, 3)) for value in (np.min(read, 0), np.max(read, 0))
+    )
+    found = one.crop(box, size) / 255
+    assert (found > low - 0.005).all() and (found < high + 0.005).all()
 
 
 def test_crops_of_round_things_have_the_right_area_at_every_size():
