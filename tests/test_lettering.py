@@ -66,6 +66,9 @@ def test_a_name_that_no_font_writes_says_its_class():
         assert writable("#3 犬 の子 x", "class 2") == "#3 class 2 x"
     with pytest.warns(UserWarning):
         assert plain_text("犬 $") == r"\u72ac \$"
+    with pytest.warns(UserWarning):
+        names = [plain_text("犬" * 20 + end, f"class {k}") for k, end in enumerate("ab")]
+    assert names == ["class 0a", "class 1b"]
     with warnings.catch_warnings():  # once a name
         warnings.simplefilter("error")
         drawn("犬", class_ids=[2])

@@ -1,5 +1,7 @@
 """What a run folder holds when a training is started, resumed, or ended."""
 
+import errno
+import fcntl
 import os
 from dataclasses import asdict, replace
 
@@ -13,7 +15,7 @@ from yoloseg.data.records import Annotation, Dataset, Record, Verified
 from yoloseg.data.shapes import load_shapes
 from yoloseg.errors import UsageError
 from yoloseg.files import write_json
-from yoloseg.training import checkpoint, run_folder
+from yoloseg.training import checkpoint
 from yoloseg.training import run as run_module
 from yoloseg.training.callbacks import Results
 from yoloseg.training.checkpoint import Progress
@@ -45,12 +47,12 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path, monkeypatch):
     claim(config)
 
 
-@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
-def test_a_file_system_without_locks_is_told_and_trained_on(tmp_path, monkeypatch, error):
-    def acquire(_):
-        raise error
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_and_trained_on(tmp_path, monkeypatch, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(run_folder.FileLock, "acquire", acquire)
+    monkeypatch.setattr(fcntl, "flock", flock)
     config = TrainConfig(out=tmp_path / "run")
     with pytest.warns(UserWarning, match="cannot be locked"), claimed(config) as folder:
         assert folder.is_dir()
@@ -113,7 +115,7 @@ def test_resumed_on_other_data_it_says_what_changed(tmp_path):
     val = load_shapes("val", clips=2, frames=2, height=64, width=64)
     both = {"train": dataset, "val": val}
     was = {"pictures": 16, "classes": list(dataset.classes)}
-    was["data"] = {split: digest(one) for split, one in both.items()}
+    was["outlines"] = {split: digest(one) for split, one in both.items()}
     check_same_data(was, both, tmp_path)
     with pytest.raises(UsageError, match=r"started on 17 pictures of .* now has 16 pictures"):
         check_same_data(was | {"pictures": 17}, both, tmp_path)

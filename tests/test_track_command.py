@@ -309,7 +309,7 @@ def test_readers_and_writers_stop_with_their_block(tmp_path):
     done.clear()
 
     def slowly(item):
-        time.sleep(0.1)
+        time.sleep(0.3)
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt), Background(slowly) as background:
@@ -318,14 +318,12 @@ def test_readers_and_writers_stop_with_their_block(tmp_path):
         raise KeyboardInterrupt
     assert done in ([], [0]) and threading.active_count() == before, "what waits is given up"
 
-    def interrupted():
-        background._thread.join = join
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), Background(lambda item: time.sleep(0.1)) as background:
-        join, background._thread.join = background._thread.join, interrupted
-        background.put(0)
-    assert not background._thread.is_alive(), "interrupted, it waits for the item that is worked on"
+    done.clear()
+    with pytest.raises(KeyboardInterrupt), Background(slowly) as background:
+        for number in range(3):
+            background.put(number)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert done == [0], "interrupted while it waits, it waits for the item that is worked on alone"
 
     def fails(item):
         raise DataError(f"no room for {item}")

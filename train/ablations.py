@@ -6,7 +6,8 @@
 minutes an arm and seed on two cores; arms of augmentation and multi-scale need longer trainings
 (--epochs 24) to show what they are worth.
 Appends a line to OUT/ablations.csv after each run (runs that are there are skipped, so the script may be
-stopped and started again) and prints the table.
+stopped and started again) and prints the table. With --one-class all classes count as one, `object`: what
+boxes and masks are worth shows also where classes are too many for so few pictures.
 What was measured is in train/ablations.md.
 """
 
@@ -24,6 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from yoloseg.data.augment import Augmentation
+from yoloseg.data.convert import write_datasets
+from yoloseg.data.datafile import load_datasets
+from yoloseg.data.records import Dataset
 from yoloseg.files import write_text
 from yoloseg.training.checkpoint import resumable
 from yoloseg.training.config import TrainConfig
@@ -126,12 +130,30 @@ class Options:
     """Network input."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Of every run."""
+    one_class: bool = False
+    """All objects are of one class; needs an --out of its own."""
     out: Path = Path("runs/ablations")
     """Where the runs and ablations.csv go."""
 
 
+def merged(dataset: Dataset) -> Dataset:
+    """The dataset with one class, `object`, of which every annotation is."""
+    records = [
+        replace(record, annotations=tuple(replace(a, class_index=0) for a in record.annotations))
+        for record in dataset.records
+    ]
+    return replace(dataset, classes=("object",), category_ids=(1,), records=records, problems=[])
+
+
 def run(options: Options) -> None:
     """Trains what is not in the table yet."""
+    data = options.data
+    if options.one_class:
+        folder = options.out / "one_class"
+        if not folder.exists():
+            datasets = load_datasets(data)
+            write_datasets({split: merged(dataset) for split, dataset in datasets.items()}, "coco", folder)
+        data = str(folder / "data.yaml")
     unknown = [arm for arm in options.arms if arm not in ARMS]
     if unknown:
         raise SystemExit(f"unknown arms {', '.join(unknown)}; there are: {', '.join(ARMS)}")
@@ -146,7 +168,7 @@ def run(options: Options) -> None:
             recipe = replace(BASE, name=arm, **ARMS[arm])
             folder = options.out / "-".join(kind).replace(",", "").replace(" ", "_")
             config = TrainConfig(
-                data=options.data,
+                data=data,
                 imgsz=(options.imgsz,),
                 epochs=options.epochs,
                 seed=seed,

@@ -58,8 +58,9 @@ def log_of(folder: Path) -> Path:
     return folder.with_suffix(".log")
 
 
-def last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").strip().splitlines()
+def last_line(path: Path, start: int) -> str:
+    """Of what was written from byte `start` on."""
+    lines = path.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:80] if lines else "nothing"
 
 
@@ -80,24 +81,28 @@ def figures(folder: Path) -> list[dict[str, str]]:
 def main(options: Options) -> None:
     """Prints both scores, and whether the two runs are the same. Raises SystemExit where they are not."""
     moments = random.Random(options.seed)
-    start(options.out / "unbroken", options).wait()
+    unbroken = options.out / "unbroken"
+    if start(unbroken, options).wait():
+        raise SystemExit(f"the training failed: {last_line(log_of(unbroken), 0)}")
     folder, killed = options.out / "killed", 0
     while not (folder / "report.html").exists():
+        log = log_of(folder)
+        written = log.stat().st_size if log.exists() else 0
         process = start(folder, options)
         patience = moments.uniform(options.shortest, options.longest) if killed < options.kills else None
         begun = time.monotonic()
         try:
             if process.wait(timeout=patience):
-                raise SystemExit(f"the training failed: {last_line(log_of(folder))}")
+                raise SystemExit(f"the training failed: {last_line(log, written)}")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
-            told = last_line(log_of(folder))
+            told = last_line(log, written)
             print(f"killed after {time.monotonic() - begun:.0f} s; its last line: {told}", flush=True)
-    print(f"unbroken {scores(options.out / 'unbroken')}")
+    print(f"unbroken {scores(unbroken)}")
     print(f"killed {killed} times {scores(folder)}")
-    one, other = figures(options.out / "unbroken"), figures(folder)
+    one, other = figures(unbroken), figures(folder)
     names = [name for name in one[0] if [row[name] for row in one] != [row.get(name) for row in other]]
     if names:
         raise SystemExit(f"these columns of results.csv differ: {', '.join(names)}")

@@ -91,8 +91,6 @@ def follow(options: Options) -> None:
     if options.out.suffix != ".mp4":
         raise UsageError(f"--out {options.out}: name an .mp4 file")
     source = open_source(options.source)
-    if source.kind == "mixed" and len(source.items) == 1:  # a pattern that only one video fits
-        source = source.items[0]
     if source.kind == "mixed":
         raise UsageError(f"{options.source}: several videos; track them one by one")
     if any(options.out.resolve() == Path(name).resolve() for name in source.names):

@@ -197,13 +197,13 @@ class Shapes:
 def _convolutional(section: Section, shapes: Shapes) -> Convolutional:
     read = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "activation", "groups", "cbn")
     read += ("stream", "assisted_excitation")  # a queue of the GPU, and training's
-    size = section.integer("size", low=1, high=1023)
-    neutral = {} if size == 1 else {"dilation": "1"}
+    neutral = {} if section.text("size", "")[0] == "1" else {"dilation": "1"}
     neutral |= {"antialiasing": "0", "binary": "0", "xnor": "0", "flipped": "0", "dot": "0"}
     neutral |= {"share_index": "-1000000000", "deform": "0", "sway": "0", "rotate": "0", "stretch": "0"}
     neutral |= {"stretch_sway": "0", "dontload": "0", "dontloadscales": "0"}
     neutral |= {"bin_output": "0", "coordconv": "0", "stride_x": "", "stride_y": ""}
     section.check_keys(read, neutral)
+    size = section.integer("size", low=1, high=1023)
     height, width, channels = shapes.of(shapes.previous)
     stride = section.integer("stride", 1, low=1)
     padding = section.integer("padding", 0, high=1023)
@@ -353,6 +353,10 @@ def _check_whole(plan: Plan, sections: list[Section]) -> None:
     probabilities, or the outputs do not depend on a layer with weights."""
     for head in plan.heads:
         fed = plan.layers[head.sources[0]]
+        while type(fed) is Layer or (isinstance(fed, Route) and len(fed.sources) == 1):
+            if fed.sources[0] == PICTURE:
+                break
+            fed = plan.layers[fed.sources[0]]
         if head.new_coords and isinstance(fed, Convolutional) and fed.activation != "logistic":
             raise sections[fed.index].error(
                 f"activation={fed.activation} before a [yolo] with new_coords=1, which takes probabilities; "

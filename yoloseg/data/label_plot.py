@@ -34,7 +34,7 @@ def save_label_plot(
     bars = axes[0, 0].bar(range(len(order)), counts[order], color="C0")
     if len(order) <= 20:
         axes[0, 0].bar_label(bars, fontsize=8)
-    names = [plain_text(dataset.classes[k]) for k in order]
+    names = [plain_text(dataset.classes[k], f"class {k}") for k in order]
     axes[0, 0].set_xticks(range(len(order)), names, rotation=90, fontsize=8)
     title = f"{plain_text(dataset.name)}: {counts.sum():,} instances of {len(counts)} classes"
     axes[0, 0].set_title(title, fontsize=10)

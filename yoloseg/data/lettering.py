@@ -70,11 +70,11 @@ def writable(name: str, instead: str | None = None) -> str:
     return plain
 
 
-def plain_text(name: str) -> str:
+def plain_text(name: str, instead: str | None = None) -> str:
     """`writable`, as matplotlib draws it letter by letter: nothing of it is a formula, though it has dollars,
     and no legend leaves it out, though it starts with an underscore; cut in the middle where it would leave
     no room for the plot."""
-    name = writable(name)
+    name = writable(name, instead)
     if not name.isascii():
         _add_font(font_for(name))
     name = name if len(name) <= LONGEST else name[:24] + "\N{HORIZONTAL ELLIPSIS}" + name[25 - LONGEST :]

@@ -73,9 +73,10 @@ def _save_lines(
     axes = figure.add_subplot()
     shown = {name: matches for name, matches in per_class.items() if matches.truths}
     lines = {name: curve(matches) for name, matches in shown.items()}
+    index = {name: k for k, name in enumerate(per_class)}
     if len(lines) <= MOST_LINES:
         for number, (name, values) in enumerate(lines.items()):
-            label = f"{plain_text(name)} ({shown[name].truths})"
+            label = f"{plain_text(name, f'class {index[name]}')} ({shown[name].truths})"
             axes.plot(grid, values, linewidth=1, label=label, **line_style(number))
     if lines:
         if pooled:
@@ -125,7 +126,7 @@ def _confused(found: Review) -> tuple[np.ndarray, list[str]]:
     used = np.flatnonzero(objects + detections)
     errors = (objects + detections - 2 * found.confusion.diagonal()[:-1])[used]
     kept = np.sort(used[np.argsort(-errors, kind="stable")[:MOST_CLASSES]])
-    names = [plain_text(found.classes[k]) for k in kept]
+    names = [plain_text(found.classes[k], f"class {k}") for k in kept]
     rest = len(used) - len(kept)
     if rest:
         names.append(f"{rest} other classes")

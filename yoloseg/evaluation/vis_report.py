@@ -69,7 +69,8 @@ def save_ap_bars(metrics: dict, path: str | Path) -> None:
     for number, (label, key) in enumerate([*BARS.items(), (".50:.95", None)]):
         heights = [max(one["AP_by_IoU"][key] if key else one["AP"], 0) for one in classes.values()]
         axes.bar(places + 0.2 * (number - 1.5), heights, 0.2, label=f"AP {label}")
-    axes.set_xticks(places, [plain_text(name) for name in classes], rotation=30 if len(classes) > 6 else 0)
+    names = [plain_text(name, f"class {k}") for k, name in enumerate(known) if name in classes]
+    axes.set_xticks(places, names, rotation=30 if len(classes) > 6 else 0)
     axes.set(ylim=(0, 1.02), ylabel="AP of tracks")
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)
@@ -121,8 +122,9 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
         axis.set(title=title, xlabel="frame", yticks=[])
     for axis in axes:
         axis.set_ylim(rows, 0)
-    for category in used:
-        axes[-1].barh(0, 0, color=kinds[category], label=plain_text(names[category]))
+    for number, (category, name) in enumerate(names.items()):
+        if category in used:
+            axes[-1].barh(0, 0, color=kinds[category], label=plain_text(name, f"class {number}"))
     if used:
         axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     canvas.set_size_inches(8, min(1.2 + 0.16 * rows, 12))

@@ -98,6 +98,7 @@ class Background(Generic[T]):
         self._work = work
         self._queue: queue.Queue = queue.Queue(DEPTH)
         self._error: BaseException | None = None
+        self._done = threading.Event()  # a `join` that a signal interrupts takes the thread for ended
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def __enter__(self) -> Background[T]:
@@ -108,13 +109,14 @@ class Background(Generic[T]):
         try:
             if kind is None:
                 self._queue.put(_END)
-                self._thread.join()
+                self._done.wait()
         finally:  # what comes after must not meet the thread at work
-            if self._thread.is_alive():
+            if not self._done.is_set():
                 self._error = self._error or RuntimeError("given up")
                 _emptied(self._queue)
                 self._queue.put(_END)
-                self._thread.join()
+                self._done.wait()
+        self._thread.join()
         if kind is None:
             self._check()
 
@@ -136,6 +138,7 @@ class Background(Generic[T]):
                     self._work(item)
                 except BaseException as error:  # of any kind: it is raised in the thread that puts
                     self._error = error
+        self._done.set()
 
 
 def _emptied(waiting: queue.Queue) -> int:

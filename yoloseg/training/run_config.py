@@ -25,7 +25,7 @@ from yoloseg.training.stages import Stage
 
 NAME = "config.yaml"
 # what --resume goes by
-MADE = ("pictures", "classes", "data", "anchors", "classes per anchor", "loaded layers")
+MADE = ("pictures", "classes", "outlines", "anchors", "classes per anchor", "loaded layers")
 
 
 def write_config(
@@ -53,7 +53,7 @@ def write_config(
         "recipe": plain(recipe),
         "pictures": len(loader.dataset),
         "classes": list(model.classes),
-        "data": {split: digest(dataset) for split, dataset in datasets.items()},
+        "outlines": {split: digest(dataset) for split, dataset in datasets.items()},
         "anchors": [[list(anchor) for anchor in level] for level in model.anchors],
         "classes per anchor": model.classes_per_anchor,
         "loaded layers": list(loaded),
@@ -144,7 +144,7 @@ def check_same_data(document: dict, datasets: dict[str, Dataset], folder: Path) 
             f"data, or train anew with --weights {folder / 'last.keras'}"
         )
     for split, other in datasets.items():
-        if digest(other) != document["data"].get(split):
+        if digest(other) != document["outlines"].get(split):
             raise UsageError(
                 f"{folder}: pictures or annotations of {other.name} are not what they were when it was "
                 f"started; put them back, or train anew with --weights {folder / 'last.keras'}"
