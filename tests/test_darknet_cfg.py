@@ -155,7 +155,7 @@ WRONG = {
     NET + CONV + YOLO + "nms_kind=cornersnms": "nms_kind must be one of default, greedynms, diounms",
     NET + CONV + YOLO + "new_coords=1": "layer 0 .*activation=leaky before a .yolo. with new_coords=1",
     NET + CONV + "[dropout]\n[route]\nlayers=-1\n" + YOLO + "new_coords=1": "layer 0 .*=leaky before",
-    NET + CONV.replace("size", "sise"): "layer 0 .*no key 'sise'; is size meant",
+    NET + CONV.replace("size=", "sizes="): "layer 0 .*no key 'sizes'; is size meant",
     NET + CONV + "[maxpool]\nsize=2\nmaxpool_zero_nonmax=1\n": "maxpool_zero_nonmax=1 is not read",
     NET + CONV + YOLO + "scale_xy=2": "no key 'scale_xy'; is scale_x_y meant",
     NET + CONV + YOLO + CONV: "reads the output of a \\[yolo\\] layer",
