@@ -71,7 +71,13 @@ def run_of(tmp_path, monkeypatch, progress, scores):
     written, trainer = [], one_weight()
     trainer.optimizer.apply([keras.ops.ones(2)])
     trainer.optimizer.learning_rate = 0.1
-    monkeypatch.setattr(callbacks, "save_model", lambda _, path: (path.touch(), written.append(epoch + 1)))
+
+    def save(_, path):
+        assert not path.with_name("metrics.json").exists(), "killed now, they would be of another epoch"
+        path.touch()
+        written.append(epoch + 1)
+
+    monkeypatch.setattr(callbacks, "save_model", save)
     kinds = {"AP": 0.0, "AP50": 0.0}
     found = iter(scores)
 
@@ -96,8 +102,9 @@ def test_a_resumed_run_that_comes_out_worse_keeps_the_better_file(tmp_path, monk
     assert run_of(tmp_path, monkeypatch, resumed, [0.3, 0.4, 0.1, 0.5])[0] == [3, 5]
     (tmp_path / "metrics.json").write_text('{"segm": {"AP": 0.9}}')  # of an evaluation of other data
     assert run_of(tmp_path, monkeypatch, resumed, [0.3])[0] == [2]
-    (tmp_path / "best.keras").unlink()
-    assert run_of(tmp_path, monkeypatch, resumed, [0.1, 0.15])[0] == [2]
+    for name in ("best.keras", "metrics.json"):
+        (tmp_path / name).unlink()
+        assert run_of(tmp_path, monkeypatch, resumed, [0.1, 0.15])[0] == [2], name
 
 
 def test_curves_are_drawn_after_every_evaluation(tmp_path):

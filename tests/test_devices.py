@@ -17,6 +17,7 @@ from yoloseg.training.devices import shared_by
 JAX_FIT = """
 import json, sys
 from dataclasses import replace
+from unittest.mock import patch
 import keras, numpy as np
 from small import small
 from yoloseg.errors import UsageError
@@ -69,6 +70,12 @@ try:
         pass
 except UsageError as error:
     result["odd"] = str(error)
+trainer.train_function = None
+with patch.object(Trainer, "compute_loss", side_effect=MemoryError("the device is full")):
+    try:
+        trainer.fit(Batches(workers=1), epochs=1, verbose=0)
+    except Exception as error:
+        result["failed"] = repr(error)
 print("RESULT" + json.dumps(result))
 """
 
@@ -97,6 +104,7 @@ def test_jax_trains_and_two_devices_give_the_losses_of_one(tmp_path):
         np.testing.assert_allclose(two["history"][name][0], values[0], rtol=1e-4, atol=1e-5, err_msg=name)
         np.testing.assert_allclose(two["history"][name], values, rtol=1e-3, atol=1e-4, err_msg=name)
     np.testing.assert_allclose(two["seen"], one["seen"], rtol=1e-3, atol=1e-3)
+    assert found["failed"] == "MemoryError('the device is full')", "a step's own error is raised"
     assert "JAX sees 2" in found["three"] and "cannot be shared by 2" in found["odd"]
 
 

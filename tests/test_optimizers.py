@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yoloseg.training.balance import LossBalance
-from yoloseg.training.optimizers import WarmupCosine, build_optimizer
+from yoloseg.training.optimizers import WarmupCosine, build_optimizer, compile_trainer
 from yoloseg.training.recipes import DEFAULT, PAPER
 
 
@@ -120,6 +120,20 @@ def test_a_constant_rate_is_warmed_up_too():
     assert float(keras.ops.convert_to_numpy(rate)) == pytest.approx(peak / DEFAULT.warmup_steps)
     np.testing.assert_allclose(found, [peak / 100, peak / 2, peak, peak, peak, peak], rtol=1e-5)
     assert not callable(build_optimizer(PAPER, small_trainer(), 1000)._learning_rate), "it has no warm-up"
+
+
+def test_the_scale_of_losses_goes_on_where_another_optimizer_does():
+    """In float16: a new one from Keras' 32,768 would skip its first steps."""
+    trainer = small_trainer()
+    trainer.dtype_policy = keras.DTypePolicy("mixed_float16")
+    trainer.optimizer, trainer.rate_factors = None, {}
+    trainer.compile = lambda optimizer, jit_compile: setattr(trainer, "optimizer", optimizer)
+    compile_trainer(trainer, DEFAULT, 100)
+    assert int(trainer.optimizer.dynamic_scale) == 1024
+    large = [keras.ops.full(variable.shape, 1e5) for variable in trainer.trainable_variables]
+    trainer.optimizer.apply([one * np.inf for one in large], trainer.trainable_variables)
+    compile_trainer(trainer, DEFAULT, 100)
+    assert int(trainer.optimizer.dynamic_scale) == 512 and int(trainer.optimizer.iterations) == 0
 
 
 def test_warmup_takes_a_fifth_of_a_short_run_at_most():

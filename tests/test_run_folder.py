@@ -97,9 +97,10 @@ def refused(capsys, *flags: str) -> str:
 
 
 def test_a_finished_run_says_so(capsys, tmp_path):
-    for name in ("best.keras", "report.html"):
+    for name in ("best.keras", "report.html", "state-00009.weights.h5"):  # killed while it cleared up
         (tmp_path / name).write_text("")
     assert "finished run" in refused(capsys, "--resume", "--out", str(tmp_path))
+    assert not list(tmp_path.glob("state*"))
     assert "holds a run already" in refused(capsys, "--out", str(tmp_path))
 
 

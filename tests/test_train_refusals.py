@@ -11,6 +11,7 @@ from rich.console import Console
 from tiny_training import FLAGS, refused, step_eagerly
 
 from yoloseg.data.datafile import load_datasets
+from yoloseg.errors import UsageError
 from yoloseg.training import planning
 from yoloseg.training import run as run_module
 from yoloseg.training.config import TrainConfig
@@ -41,6 +42,8 @@ def test_the_speed_is_measured_and_nothing_is_changed_by_it(data, monkeypatch):
         assert planning.speed(trainer, DEFAULT, loader, accumulate=3) == (9.0, 4.0, 2 * (1 + 3) + 7)
     for variable, value in zip(trainer.variables, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+    with pytest.raises(UsageError, match="--accumulate 900: no update comes in 0.001 minutes"):
+        planning.speed(trainer, DEFAULT, loader, 900, 0.06)
     monkeypatch.setattr(planning, "speed", lambda *_: (60.0, 2.0, 0.0))
     now, quiet = time.monotonic(), Console(quiet=True)
     val = load_datasets(data, ("val",))["val"]

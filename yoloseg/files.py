@@ -18,10 +18,11 @@ from yoloseg.errors import UsageError
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same suffix); renames it onto `path` when the block succeeds.
 
-    The folder is made if missing. If the block raises, nothing is left behind and an older `path` is
+    The folder is made if missing. durable: it is on the disk before `path` names it, so that neither does a
+    power cut leave half of it. If the block raises, nothing is left behind and an older `path` is
     untouched. Raises UsageError when the folder cannot be written.
     """
     path = Path(path)
@@ -32,6 +33,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
+        if durable:
+            with open(aside, "r+b") as file:
+                os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
         with suppress(OSError):  # a folder that cannot be written may not be searchable either

@@ -221,7 +221,7 @@ def check_config(size, classes, anchors, imgsz, reid_dim=0) -> None:
 
 def save_model(model: YoloSeg, path: str | Path) -> None:
     """Writes one `.keras` file, whole or not at all."""
-    with atomic_write(path) as aside:
+    with atomic_write(path, durable=True) as aside:
         model.save(aside)
 
 

@@ -144,10 +144,12 @@ class Watch(keras.callbacks.Callback):
             if self.patience is not None and self.stale >= self.patience:
                 self.model.stop_training = True
             least = max(self.best_ap, self.written)
-            if scores["mask_AP"] >= least or not (self.folder / "best.keras").exists():
+            kept, told = self.folder / "best.keras", self.folder / "metrics.json"
+            if scores["mask_AP"] >= least or not (kept.exists() and told.exists()):
                 self.improved = True
-                save_model(self.averaged, self.folder / "best.keras")
-                write_json(self.folder / "metrics.json", {"epoch": done, **metrics})
+                told.unlink(missing_ok=True)  # after a kill it must not be of another epoch than best.keras
+                save_model(self.averaged, kept)
+                write_json(told, {"epoch": done, **metrics})
             self.best_ap = max(self.best_ap, scores["mask_AP"])
         logs.update(scores)
         logs["seconds"] = time.monotonic() - self.started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -58,17 +57,16 @@ def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
     A kill at any moment leaves a whole state.
     """
     name = f"state-{progress.epoch:05d}.weights.h5"
-    with atomic_write(folder / name) as aside:
+    with atomic_write(folder / name, durable=True) as aside:
         try:
             trainer.save_weights(aside)
-            with open(aside, "r+b") as file:
-                os.fsync(file.fileno())  # state.json must not come to the disk before it
         except RuntimeError as error:  # h5py's, where the disk is full only when the file is closed
             if "error message" not in str(error):
                 raise
             raise OSError(str(error)) from error
     random = keras.ops.convert_to_numpy(trainer.seed.state).tolist()
-    write_json(folder / STATE, asdict(progress) | {"weights": name, "random": random})
+    with atomic_write(folder / STATE, durable=True) as aside:
+        aside.write_text(json.dumps(asdict(progress) | {"weights": name, "random": random}), encoding="utf-8")
     for old in folder.glob("state-*.weights.h5"):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -79,6 +77,7 @@ def read_progress(folder: Path) -> Progress:
     path = folder / STATE
     if not path.is_file():
         if (folder / "best.keras").is_file() and (folder / "report.html").is_file():
+            remove_state(folder)  # a kill may have left its weights
             raise UsageError(f"{folder}: holds a finished run, there is nothing left to resume")
         raise UsageError(
             f"{folder}: holds no {STATE}, so there is no run to resume; leave out --resume to start one"

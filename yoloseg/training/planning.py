@@ -11,6 +11,7 @@ from rich.console import Console
 
 from yoloseg.data.loader import Loader
 from yoloseg.data.records import Dataset
+from yoloseg.errors import UsageError
 from yoloseg.evaluation.evaluate_model import default_limit
 from yoloseg.modeling.network import USUAL
 from yoloseg.training.config import TrainConfig
@@ -46,7 +47,7 @@ def duration(
     epochs, minutes = config.duration
     if minutes is None:
         return epochs, len(loader)
-    tracing, seconds, between = speed(trainer, recipe, loader, config.accumulate)
+    tracing, seconds, between = speed(trainer, recipe, loader, config.accumulate, 60 * minutes)
     # a batch takes as long as a step of training, or in proportion to the detections where they are more
     kept = default_limit(val, trainer.yoloseg)
     val_steps = -(-len(val) // loader.batch_size) * math.ceil(kept / USUAL)
@@ -77,13 +78,14 @@ def pairs(dataset: Dataset, kept: int) -> float:
 
 
 def speed(
-    trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1
+    trainer: Trainer, recipe: Recipe, loader: Loader, accumulate: int = 1, most: float = math.inf
 ) -> tuple[float, float, float]:
     """Seconds of the first step, which traces; of the others, data included: the median, of means of
     `accumulate` steps, one of which is an update; and from one epoch to the next: the weights are read and
     set twice, for their average, and the first batch is not made in advance.
 
-    Weights, statistics and random state are put back.
+    Weights, statistics and random state are put back. Raises UsageError where one update takes longer than
+    `most` seconds.
     """
     start = time.perf_counter()
     before = [keras.ops.convert_to_numpy(variable) for variable in trainer.variables]
@@ -94,6 +96,8 @@ def speed(
         start = time.perf_counter()
         trainer.train_on_batch(loader[step % len(loader)])
         seconds.append(time.perf_counter() - start)
+        if step == 2 and accumulate * seconds[-1] > most:
+            raise UsageError(f"--accumulate {accumulate}: no update comes in {most / 60:g} minutes")
     trainer.reset_metrics()
     trainer.optimizer = None
     start = time.perf_counter()
