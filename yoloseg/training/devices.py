@@ -16,11 +16,16 @@ from yoloseg.errors import UsageError
 
 @contextmanager
 def shared_by(devices: int, batch: int) -> Iterator[None]:
-    """A block in which `devices` devices share what is built and trained.
+    """A block in which `devices` devices share what is built and trained. On JAX it has the GPUs to itself:
+    TensorFlow, which there only writes TensorBoard's events, would take what memory is free.
 
     Raises UsageError where there are fewer, where the batch cannot be shared evenly, or on another backend
     than JAX.
     """
+    if keras.backend.backend() == "jax":
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
     if devices == 1:
         yield
         return
