@@ -40,8 +40,8 @@ class TrainConfig:
     """Stop when mask AP has not risen for this many evaluations; never if not given."""
     recipe: str = "default"
     """`paper` has the choices of the YOLOv4+1 report and its code; `default` is ours
-    (six epochs of the shapes: mask AP50 .036 against .648); or a YAML file of what differs from one of them:
-    learning rate, augmentation, gains (README, "Your own recipe")."""
+    (six epochs of the shapes: mask AP50 .036, by an earlier version, against .648); or a YAML file of what
+    differs from one of them: learning rate, augmentation, gains (README, "Your own recipe")."""
     sampling: Literal["uniform", "repeat-factor", "class-aware"] = "uniform"
     """How often pictures come: all alike; those of rare classes more (Gupta et al. 2019); or all classes
     alike."""
@@ -78,7 +78,7 @@ class TrainConfig:
     """Devices of this machine that share each batch; more than one needs KERAS_BACKEND=jax."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Number format of the layers; weights and losses stay float32. mixed_bfloat16 takes a quarter less
-    memory, and less time on a processor with AVX512-BF16."""
+    memory and time on a processor with AVX512-BF16; on others it was not measured."""
 
     def __post_init__(self):
         if self.epochs is not None and self.minutes is not None:
