@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from yoloseg.errors import UsageError
+from yoloseg.files import write_json
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.network import YoloSeg
 from yoloseg.training import callbacks
@@ -36,7 +38,8 @@ def one_weight(optimizer=None) -> SimpleNamespace:
 
 
 def copy_of(trainer) -> SimpleNamespace:
-    return SimpleNamespace(weights=[keras.Variable(np.zeros(2, np.float32))], score_threshold=0.25)
+    weights = [keras.Variable(np.zeros(2, np.float32))]
+    return SimpleNamespace(weights=weights, score_threshold=0.25, save=Path.touch)
 
 
 def test_weights_that_are_no_numbers_end_the_run_before_anything_is_written(tmp_path):
@@ -72,12 +75,13 @@ def run_of(tmp_path, monkeypatch, progress, scores):
     trainer.optimizer.apply([keras.ops.ones(2)])
     trainer.optimizer.learning_rate = 0.1
 
-    def save(_, path):
-        assert not path.with_name("metrics.json").exists(), "killed now, they would be of another epoch"
-        path.touch()
-        written.append(epoch + 1)
+    def write(path, value, **how):
+        assert path.with_name("best.keras").exists(), path
+        assert not path.exists(), "killed before, best.keras and these would be of two epochs"
+        written.append(value["epoch"])
+        write_json(path, value, **how)
 
-    monkeypatch.setattr(callbacks, "save_model", save)
+    monkeypatch.setattr(callbacks, "write_json", write)
     kinds = {"AP": 0.0, "AP50": 0.0}
     found = iter(scores)
 
@@ -104,7 +108,7 @@ def test_a_resumed_run_that_comes_out_worse_keeps_the_better_file(tmp_path, monk
     assert run_of(tmp_path, monkeypatch, resumed, [0.3])[0] == [2]
     for name in ("best.keras", "metrics.json"):
         (tmp_path / name).unlink()
-        assert run_of(tmp_path, monkeypatch, resumed, [0.1, 0.15])[0] == [2], name
+        assert run_of(tmp_path, monkeypatch, resumed, [0.1, 0.05, 0.15])[0] == [2, 4], name
 
 
 def test_curves_are_drawn_after_every_evaluation(tmp_path):

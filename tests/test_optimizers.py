@@ -126,7 +126,7 @@ def test_the_scale_of_losses_goes_on_where_another_optimizer_does():
     """In float16: a new one from Keras' 32,768 would skip its first steps."""
     trainer = small_trainer()
     trainer.dtype_policy = keras.DTypePolicy("mixed_float16")
-    trainer.optimizer, trainer.rate_factors = None, {}
+    trainer.rate_factors = {}
     trainer.compile = lambda optimizer, jit_compile: setattr(trainer, "optimizer", optimizer)
     compile_trainer(trainer, DEFAULT, 100)
     assert int(trainer.optimizer.dynamic_scale) == 1024

@@ -319,10 +319,18 @@ def test_readers_and_writers_stop_with_their_block(tmp_path):
     assert done in ([], [0]) and threading.active_count() == before, "what waits is given up"
 
     done.clear()
-    with pytest.raises(KeyboardInterrupt), Background(slowly) as background:
+    leaving = threading.Event()
+
+    def interrupts(item):
+        leaving.wait()
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        slowly(item)
+
+    with pytest.raises(KeyboardInterrupt), Background(interrupts) as background:
         for number in range(3):
             background.put(number)
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        leaving.set()
     assert done == [0], "interrupted while it waits, it waits for the item that is worked on alone"
 
     def fails(item):

@@ -18,7 +18,7 @@ from small import small
 from yoloseg.data.datafile import load_datasets
 from yoloseg.data.loader import Loader
 from yoloseg.modeling.network import YoloSeg
-from yoloseg.training.optimizers import build_optimizer
+from yoloseg.training.optimizers import compile_trainer
 from yoloseg.training.recipes import DEFAULT, PAPER
 from yoloseg.training.trainer import Trainer
 
@@ -61,7 +61,7 @@ def make_trainer(recipe, classes=CLASSES, steps: int = 1000) -> Trainer:
     layout = recipe.classes_per_anchor
     model = YoloSeg("n", classes, ANCHORS, (SIZE, SIZE), classes_per_anchor=layout, nms_iou=recipe.nms_iou)
     trainer = Trainer(model, recipe)
-    trainer.compile(build_optimizer(recipe, trainer, steps), jit_compile=False)
+    compile_trainer(trainer, recipe, steps)
     return trainer
 
 
@@ -70,7 +70,6 @@ class Setting:
 
     def __init__(self, recipe, classes=CLASSES):
         self.trainer = make_trainer(recipe, classes)
-        self.trainer.optimizer.build(self.trainer.trainable_variables)
         self.start = self.state()
 
     def variables(self):

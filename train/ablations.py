@@ -138,18 +138,21 @@ class Options:
 
 def merged(dataset: Dataset) -> Dataset:
     """The dataset with one class, `object`, of which every annotation is."""
-    records = [
-        replace(record, annotations=tuple(replace(a, class_index=0) for a in record.annotations))
-        for record in dataset.records
-    ]
-    return replace(dataset, classes=("object",), category_ids=(1,), records=records, problems=[])
+    records = []
+    for record in dataset.records:
+        annotations = tuple(replace(one, class_index=0) for one in record.annotations)
+        records.append(replace(record, annotations=annotations, verified=None))
+    one = {"classes": ("object",), "category_ids": (1,), "frequencies": ()}
+    return replace(dataset, records=records, problems=[], **one)
 
 
 def run(options: Options) -> None:
     """Trains what is not in the table yet."""
-    data = options.data
+    data, folder, path = options.data, options.out / "one_class", options.out / "ablations.csv"
+    if path.exists() and options.one_class != folder.exists():
+        how = "with" if folder.exists() else "without"
+        raise SystemExit(f"{options.out}: holds trainings {how} --one-class; name another --out")
     if options.one_class:
-        folder = options.out / "one_class"
         if not folder.exists():
             datasets = load_datasets(data)
             write_datasets({split: merged(dataset) for split, dataset in datasets.items()}, "coco", folder)
@@ -157,7 +160,6 @@ def run(options: Options) -> None:
     unknown = [arm for arm in options.arms if arm not in ARMS]
     if unknown:
         raise SystemExit(f"unknown arms {', '.join(unknown)}; there are: {', '.join(ARMS)}")
-    path = options.out / "ablations.csv"
     rows = list(csv.DictReader(path.open())) if path.exists() else []
     known = {tuple(row[field] for field in KEY) for row in rows}
     for seed in options.seeds:

@@ -82,7 +82,7 @@ def main(options: Options) -> None:
     """Prints both scores, and whether the two runs are the same. Raises SystemExit where they are not."""
     moments = random.Random(options.seed)
     unbroken = options.out / "unbroken"
-    if start(unbroken, options).wait():
+    if not (unbroken / "report.html").exists() and start(unbroken, options).wait():
         raise SystemExit(f"the training failed: {last_line(log_of(unbroken), 0)}")
     folder, killed = options.out / "killed", 0
     while not (folder / "report.html").exists():

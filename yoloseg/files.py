@@ -124,12 +124,12 @@ def _reason(error: OSError) -> str:
     return quoted.group(1) if quoted else error.strerror or str(error)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text atomically; halves of characters, which a file name may hold, are escaped."""
-    with atomic_write(path) as aside:
+def write_text(path: str | Path, text: str, durable: bool = False) -> None:
+    """Writes UTF-8 text as `atomic_write`; halves of characters, which a file name may hold, are escaped."""
+    with atomic_write(path, durable) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Writes JSON (indent 2) atomically; NaN is refused, as no JSON reader need accept it."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, durable: bool = False) -> None:
+    """Writes JSON (indent 2) as `atomic_write`; NaN is refused, as no JSON reader need accept it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable)

@@ -43,7 +43,8 @@ def write_vis_report(folder: Path, evaluation: VisEvaluation, title: str) -> Pat
     ]
     used = {one["category_id"] for one in (*evaluation.ground_truth["annotations"], *evaluation.results)}
     categories = [one for one in evaluation.ground_truth["categories"] if one["id"] in used]
-    names = {one["id"]: one["name"] for one in categories}  # of one colour in all clips
+    number = {category: k for k, category in enumerate(evaluation.tracks.names)}
+    names = {one["id"]: plain_text(one["name"], f"class {number[one['id']]}") for one in categories}
     for video in evaluation.ground_truth["videos"][:6]:
         own = [
             [one for one in part if one["video_id"] == video["id"]]
@@ -105,7 +106,8 @@ def track_review(tracks: Tracks) -> Review:
 
 def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], path: str | Path) -> None:
     """When each track of one clip is seen (PNG). parts: title -> entries with `category_id` and
-    `segmentations`; names: of the categories by id, each of a colour of its own. The MOST_TRACKS that are
+    `segmentations`; names: of the categories by id, as
+    matplotlib writes them, each of a colour of its own. The MOST_TRACKS that are
     seen longest are drawn."""
     canvas = Figure(figsize=(8, 1.2), layout="constrained")
     axes = canvas.subplots(1, len(parts), squeeze=False, sharex=True)[0]
@@ -122,9 +124,8 @@ def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], pat
         axis.set(title=title, xlabel="frame", yticks=[])
     for axis in axes:
         axis.set_ylim(rows, 0)
-    for number, (category, name) in enumerate(names.items()):
-        if category in used:
-            axes[-1].barh(0, 0, color=kinds[category], label=plain_text(name, f"class {number}"))
+    for category in used:
+        axes[-1].barh(0, 0, color=kinds[category], label=names[category])
     if used:
         axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     canvas.set_size_inches(8, min(1.2 + 0.16 * rows, 12))

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from yoloseg.data.loader import Loader
 from yoloseg.errors import UsageError
-from yoloseg.files import write_json, write_text
+from yoloseg.files import atomic_write, write_json, write_text
 from yoloseg.modeling.architecture import LEVELS
 from yoloseg.modeling.network import YoloSeg, save_model
 from yoloseg.training import checkpoint
@@ -112,10 +112,15 @@ class Watch(keras.callbacks.Callback):
         self.averaged, self.evaluate, self.folder, self.every = averaged, evaluate, folder, every
         self.epochs, self.patience = progress.epochs, patience
         self.best_ap, self.stale = progress.best_ap, progress.stale
-        self.written = written_ap(folder)
+        self.kept, self.told = folder / "best.keras", folder / "metrics.json"
+        # mask AP of the files there: they are replaced by what is as good
+        self.written = max(progress.best_ap, written_ap(folder)) if self._both_there() else -math.inf
         self.started = time.monotonic() - progress.seconds
         self.raw: list[np.ndarray] | None = None
         self.improved = False  # in the last epoch
+
+    def _both_there(self) -> bool:
+        return self.kept.exists() and self.told.exists()
 
     def on_train_end(self, logs=None):
         """Keras' fit ends by putting the EMA in place of the weights; the next stage goes on from these."""
@@ -143,13 +148,13 @@ class Watch(keras.callbacks.Callback):
             self.stale = 0 if scores["mask_AP"] > self.best_ap else self.stale + 1
             if self.patience is not None and self.stale >= self.patience:
                 self.model.stop_training = True
-            least = max(self.best_ap, self.written)
-            kept, told = self.folder / "best.keras", self.folder / "metrics.json"
-            if scores["mask_AP"] >= least or not (kept.exists() and told.exists()):
-                self.improved = True
-                told.unlink(missing_ok=True)  # after a kill it must not be of another epoch than best.keras
-                save_model(self.averaged, kept)
-                write_json(told, {"epoch": done, **metrics})
+            if scores["mask_AP"] >= self.written or not self._both_there():
+                self.improved, self.written = True, scores["mask_AP"]
+                with atomic_write(self.kept, durable=True) as aside:
+                    self.averaged.save(aside)
+                    # after a kill it must not be of another epoch than best.keras
+                    self.told.unlink(missing_ok=True)
+                write_json(self.told, {"epoch": done, **metrics}, durable=True)
             self.best_ap = max(self.best_ap, scores["mask_AP"])
         logs.update(scores)
         logs["seconds"] = time.monotonic() - self.started

@@ -38,7 +38,7 @@ class Progress:
 
 def save_start(folder: Path, progress: Progress) -> None:
     """So that a run which is killed in its first epoch can be resumed, from its beginning."""
-    write_json(folder / STATE, asdict(progress))
+    write_json(folder / STATE, asdict(progress), durable=True)
 
 
 def only_started(folder: Path) -> bool:
@@ -65,19 +65,19 @@ def save_state(folder: Path, trainer: keras.Model, progress: Progress) -> None:
                 raise
             raise OSError(str(error)) from error
     random = keras.ops.convert_to_numpy(trainer.seed.state).tolist()
-    with atomic_write(folder / STATE, durable=True) as aside:
-        aside.write_text(json.dumps(asdict(progress) | {"weights": name, "random": random}), encoding="utf-8")
+    write_json(folder / STATE, asdict(progress) | {"weights": name, "random": random}, durable=True)
     for old in folder.glob("state-*.weights.h5"):
         if old.name != name:
             old.unlink(missing_ok=True)
 
 
 def read_progress(folder: Path) -> Progress:
-    """Raises UsageError when there is nothing to resume."""
+    """Raises UsageError when there is nothing to resume; of a finished run it removes what is left of a state
+    that a kill kept it from removing."""
     path = folder / STATE
     if not path.is_file():
         if (folder / "best.keras").is_file() and (folder / "report.html").is_file():
-            remove_state(folder)  # a kill may have left its weights
+            remove_state(folder)
             raise UsageError(f"{folder}: holds a finished run, there is nothing left to resume")
         raise UsageError(
             f"{folder}: holds no {STATE}, so there is no run to resume; leave out --resume to start one"

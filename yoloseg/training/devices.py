@@ -7,7 +7,7 @@ normalisation and BatchNorm statistics are those of one device with the same bat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras
 
@@ -17,7 +17,8 @@ from yoloseg.errors import UsageError
 @contextmanager
 def shared_by(devices: int, batch: int) -> Iterator[None]:
     """A block in which `devices` devices share what is built and trained. On JAX it has the GPUs to itself:
-    TensorFlow, which there only writes TensorBoard's events, would take what memory is free.
+    TensorFlow, which there only writes TensorBoard's events, would take what memory is free. (Unless it was
+    used before; and it does not see them after the block either.)
 
     Raises UsageError where there are fewer, where the batch cannot be shared evenly, or on another backend
     than JAX.
@@ -25,7 +26,8 @@ def shared_by(devices: int, batch: int) -> Iterator[None]:
     if keras.backend.backend() == "jax":
         import tensorflow as tf
 
-        tf.config.set_visible_devices([], "GPU")
+        with suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
     if devices == 1:
         yield
         return

@@ -124,7 +124,8 @@ def compile_trainer(trainer, recipe: Recipe, steps: int, accumulate: int = 1, st
     of an optimizer before."""
     optimizer = build_optimizer(recipe, trainer, steps, accumulate, start, trainer.rate_factors)
     if trainer.dtype_policy.name == "mixed_float16":
-        scale = getattr(trainer.optimizer, "dynamic_scale", None)
+        before = getattr(trainer, "optimizer", None)  # Keras sets it when it compiles
+        scale = getattr(before, "dynamic_scale", None)
         scale = LOSS_SCALE if scale is None else float(ops.convert_to_numpy(scale))
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale)
     trainer.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
