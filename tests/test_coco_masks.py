@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 
@@ -40,6 +40,7 @@ def test_any_text_as_counts_is_refused_or_sound(content):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
+@example(15897)  # no annotation has a part
 def test_many_polygons_at_once_measure_as_each_alone(seed):
     rng = np.random.default_rng(seed)
     segmentations = [

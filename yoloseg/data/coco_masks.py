@@ -61,7 +61,7 @@ def read_polygons(segmentations: Sequence[list], sizes: Sequence[tuple[int, int]
         parts, owners = _numeric(parts, owners, notes)
         values = np.fromiter(chain.from_iterable(parts), np.float64)
     if not parts:
-        return [Shape(None, notes=tuple(n)) for n in notes]
+        return [_without(note) for note in notes]
 
     points = values.reshape(-1, 2)
     lengths = np.fromiter(map(len, parts), np.int64, len(parts)) // 2
@@ -234,5 +234,10 @@ def _join(
         if polygons:
             shapes.append(Shape(tuple(polygons), tuple(union), area, tuple(note)))
         else:
-            shapes.append(Shape(None, notes=tuple(note) or ("its segmentation is empty",)))
+            shapes.append(_without(note))
     return shapes
+
+
+def _without(notes: list[str]) -> Shape:
+    """Of an annotation none of whose parts is kept."""
+    return Shape(None, notes=tuple(notes) or ("its segmentation is empty",))
