@@ -11,7 +11,14 @@ from keras import ops
 from yoloseg.modeling.boxes import anchor_boxes
 from yoloseg.training import targets
 from yoloseg.training.recipes import DEFAULT, PAPER
-from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor, grown, match_proposals
+from yoloseg.training.targets import (
+    assign_by_iou,
+    assign_by_shape,
+    best_anchor,
+    grown,
+    match_proposals,
+    own_anchors,
+)
 
 # Two levels of a 64 x 96 input: 4 x 6 cells of 16 pixels, 2 x 3 cells of 32; two and three anchors a cell.
 HEIGHT, WIDTH = 64, 96
@@ -132,33 +139,102 @@ def test_by_iou_equals_the_loop(truth, level, classes_at, paired):
         check_by_iou(*truth, level, replace(PAPER, classes_at=classes_at))
 
 
-@settings(max_examples=40)
-@given(ground_truth())
-def test_by_iou_gives_each_object_its_best_anchor(truth):
-    """Over all levels: beside what the bands give, one anchor for each object, in the cell of its centre, but
-    where two objects want the same one."""
+def anchors_of_levels():
+    levels = zip(LEVELS, STRIDES, GRIDS, strict=True)
+    return [anchor_boxes(sides, stride, *grid) for sides, stride, grid in levels]
+
+
+def owned(boxes, classes, count: int):
+    """Owner and first choice of the anchors of all levels, one after the other: arrays [N]."""
+    own = own_anchors(anchors_of_levels(), GRIDS, boxes, classes, count)
+    joined = [np.concatenate([ops.convert_to_numpy(level[i])[0] for level in own]) for i in (0, 1)]
+    assert (joined[0][joined[1]] >= 0).all(), "nobody's anchor is nobody's first choice"
+    return joined
+
+
+def scores_near(box) -> dict[int, float]:
+    """IoU less a hundredth of the largest factor between the sides, by number among the anchors of all
+    levels: those at the cell of the centre and at the nearer neighbour in x and in y."""
+    found, offset = {}, 0
+    box = at_least_a_pixel(box)
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    for sides, stride, (rows, columns) in zip(LEVELS, STRIDES, GRIDS, strict=True):
+        column, row = min(int(x // stride), columns - 1), min(int(y // stride), rows - 1)
+        beside = column + (1 if x / stride - column >= 0.5 else -1)
+        below = row + (1 if y / stride - row >= 0.5 else -1)
+        for r, c in ((row, column), (row, beside), (below, column)):
+            for a, (w, h) in enumerate(sides) if 0 <= r < rows and 0 <= c < columns else ():
+                anchor = xyxy(((c + 0.5) * stride, (r + 0.5) * stride, w, h))
+                factors = [(box[2] - box[0]) / w, (box[3] - box[1]) / h]
+                factor = max(max(f, 1 / f) for f in factors)
+                found[offset + (r * columns + c) * len(sides) + a] = iou(anchor, box) - 0.01 * factor
+        offset += rows * columns * len(sides)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(ground_truth(), st.integers(1, 15))
+def test_an_object_owns_the_anchors_that_fit_it_best(truth, count):
     boxes, classes = truth
-    best = best_anchor(LEVELS, boxes)
-    fits = [ops.convert_to_numpy(level)[0] for level in best]
-    for level, sides in enumerate(LEVELS):
-        height, width = GRIDS[level]
-        anchors, stride = anchor_boxes(sides, STRIDES[level], height, width), STRIDES[level]
-        plain = numpy_of(assign_by_iou(anchors, GRIDS[level], boxes, classes, level, DEFAULT))
-        got = numpy_of(assign_by_iou(anchors, GRIDS[level], boxes, classes, level, DEFAULT, best[level]))
-        wanted = {}
-        for i, box in enumerate(boxes[0]):
-            box = at_least_a_pixel(box)
-            column = min(int((box[0] + box[2]) / 2 // stride), width - 1)
-            row = min(int((box[1] + box[3]) / 2 // stride), height - 1)
-            for k in np.flatnonzero(fits[level][i]) if classes[0, i] >= 0 else ():
-                wanted.setdefault((row * width + column) * len(sides) + k, []).append(i)
-        for n in range(len(anchors)):
-            assert got["positive"][n] == max(plain["positive"][n], n in wanted)
-            if n in wanted:
-                assert got["matched"][n] in wanted[n] and not got["ignore"][n]
-                assert got["class_positive"][n] == 1
-            else:
-                assert got["matched"][n] == plain["matched"][n] and got["ignore"][n] == plain["ignore"][n]
+    for i in range(OBJECTS):
+        alone = np.where(np.arange(OBJECTS) == i, classes, np.minimum(classes, -1))
+        owner, first = owned(boxes, alone, count)
+        if classes[0, i] < 0:
+            assert (owner == -1).all() and not first.any()
+            continue
+        expected = scores_near(boxes[0, i])
+        found = np.flatnonzero(owner == i)
+        assert (owner >= 0).sum() == len(found) == min(count, len(expected)) and first.sum() == 1
+        best = sorted(expected.values(), reverse=True)[:count]
+        assert sorted((expected[n] for n in found), reverse=True) == pytest.approx(best, abs=1e-4)
+        assert expected[np.flatnonzero(first)[0]] == pytest.approx(best[0], abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ground_truth())
+def test_an_anchor_that_several_objects_want_is_of_the_one_that_ranks_it_higher(truth):
+    """Then of the last of them."""
+    boxes, classes = truth
+    ranks = {}  # (anchor, object): 0 for its first choice
+    for i in np.flatnonzero(classes[0] >= 0):
+        alone = np.where(np.arange(OBJECTS) == i, classes, -1)
+        for rank in reversed(range(3)):
+            for n in np.flatnonzero(owned(boxes, alone, rank + 1)[0] == i):
+                ranks[n, i] = rank
+    owner, first = owned(boxes, classes, 3)
+    assert set(np.flatnonzero(owner >= 0)) == {n for n, _ in ranks}
+    for n in np.flatnonzero(owner >= 0):
+        wanted = {i: rank for (anchor, i), rank in ranks.items() if anchor == n}
+        assert owner[n] == max(i for i, rank in wanted.items() if rank == min(wanted.values()))
+        assert first[n] == (wanted[owner[n]] == 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ground_truth())
+def test_by_iou_objects_learn_at_their_own_anchors(truth):
+    """Beside what the bands give; an anchor that is foreground for another object is an object's own only as
+    its first choice."""
+    boxes, classes = truth
+    anchors = anchors_of_levels()
+    for level, own in enumerate(own_anchors(anchors, GRIDS, boxes, classes, 4)):
+        plain = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, DEFAULT))
+        got = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, DEFAULT, own))
+        owner, first = (ops.convert_to_numpy(values)[0] for values in own)
+        for n in range(len(anchors[level])):
+            mine = first[n] or (owner[n] >= 0 and not plain["positive"][n])
+            assert got["matched"][n] == (owner[n] if mine else plain["matched"][n])
+            assert got["positive"][n] == got["class_positive"][n] == max(plain["positive"][n], owner[n] >= 0)
+            assert got["ignore"][n] == (plain["ignore"][n] and owner[n] < 0)
+
+
+def test_objects_smaller_than_a_cell_own_anchors_of_their_shape():
+    """Two pixels in the corner of a cell, which no anchor of their size overlaps."""
+    sides = [np.array([[2, 2], [12, 12]], np.float32), np.array([[20, 20], [40, 40]], np.float32)]
+    anchors = [anchor_boxes(*level) for level in zip(sides, STRIDES, (4, 2), (6, 3), strict=True)]
+    boxes = np.array([[[32.5, 32.5, 34.5, 34.5]]], np.float32)
+    own = own_anchors(anchors, GRIDS, boxes, np.zeros((1, 1), np.int32), 1)
+    owner, first = (ops.convert_to_numpy(values)[0] for values in own[0])
+    assert np.flatnonzero(owner == 0).tolist() == [2 * (2 * 6 + 2)] == np.flatnonzero(first).tolist()
 
 
 def test_by_iou_thresholds_grow_with_the_level():

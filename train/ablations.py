@@ -58,7 +58,9 @@ ARMS = {
     "class logits per anchor": {"classes_per_anchor": True},
     "class at the centroid": {"classes_at": "centroid"},
     "several anchors by aspect": {"assignment": "shape"},
-    "assignment by IoU": {"assignment": "iou", "each_object": False},
+    "assignment by IoU": {"assignment": "iou", "anchors_per_object": 0},
+    "one anchor for each object": {"anchors_per_object": 1},
+    "nine anchors for each object": {"anchors_per_object": 9},
     "several anchors by aspect, within a factor of 4": {"assignment": "shape", "shape_ratio": 4.0},
     "6 anchors a level": {"anchors_per_level": 6},
     "no logit adjustment": {"logit_adjustment": 0.0},
@@ -87,7 +89,7 @@ ARMS = {
     },
     "assignment by IoU, colour, scale and translate": {
         "assignment": "iou",
-        "each_object": False,
+        "anchors_per_object": 0,
         "augmentation": Augmentation(
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         ),

@@ -1,4 +1,4 @@
-"""Objects that no anchor fits where anchors are assigned by IoU alone (recipe `default` without each_object).
+"""Objects that no anchor fits where anchors are assigned by IoU alone (`anchors_per_object` 0).
 
     python train/without_anchor.py --data animals.yaml
 

@@ -29,6 +29,7 @@ RANGES = {
     "foreground": (0, 1),
     "background": (0, 1),
     "level_scale": (ABOVE, 10),
+    "anchors_per_object": (0, 100),
     "shape_ratio": (1, 100),
     "focus": (0, 10),
     "logit_adjustment": (0, 10),

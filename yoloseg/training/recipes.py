@@ -13,11 +13,11 @@ class Recipe:
     """Choices of targets, losses and optimiser.
 
     assignment: "iou", an anchor belongs to the object with the largest IoU if it is >= foreground x
-        level_scale, is background below background x level_scale and is ignored in between; with
-        `each_object` its best-fitting anchor belongs to every object whatever their IoU; or "shape", an
-        object belongs to every anchor whose sides are within a factor of `shape_ratio`, at the cell of its
-        centre and the two nearest neighbours, on every level (several anchors for one object: YOLOv4, section
-        3.4).
+        level_scale, is background below background x level_scale and is ignored in between, but
+        `anchors_per_object` best-fitting ones at its centre belong to every object whatever their IoU; or
+        "shape", an object belongs to every anchor whose sides are within a factor of `shape_ratio`, at the
+        cell of its centre and the two nearest neighbours, on every level (several anchors for one object:
+        YOLOv4, section 3.4).
     box_loss: "smooth_l1" on the encoded deviations, or "ciou" on the decoded boxes.
     objectness_target: "one", or "iou" of the predicted box with its object.
     focus: power of |target - probability| that weights the objectness loss of an anchor (quality focal loss,
@@ -53,7 +53,7 @@ class Recipe:
     foreground: float
     background: float
     level_scale: tuple[float, float, float, float]
-    each_object: bool
+    anchors_per_object: int
     shape_ratio: float
     box_loss: Literal["smooth_l1", "ciou"]
     objectness_target: Literal["one", "iou"]
@@ -90,7 +90,7 @@ PAPER = Recipe(
     foreground=0.4,
     background=0.3,
     level_scale=(0.6, 0.8, 1.0, 1.2),
-    each_object=False,
+    anchors_per_object=0,
     shape_ratio=4.0,
     box_loss="smooth_l1",
     objectness_target="one",
@@ -122,7 +122,7 @@ DEFAULT = Recipe(
     foreground=0.4,
     background=0.3,
     level_scale=(0.6, 0.8, 1.0, 1.2),
-    each_object=True,
+    anchors_per_object=4,
     shape_ratio=2.0,
     box_loss="ciou",
     objectness_target="iou",

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from yoloseg.modeling.boxes import area, intersection, pairwise_iou
+from yoloseg.modeling.boxes import area, intersection, iou, pairwise_iou
 from yoloseg.training.recipes import Recipe
 
 # Objects are seen at least this large when they are matched to anchors and cells.
 MIN_SIDE = 1.0
 # Objects whose scores with all anchors are held at a time: a crowd of 500 would need gigabytes.
 PAIRED = 16
+# What an anchor loses of its IoU with an object for each factor between their sides when an object's own
+# anchors are chosen: boxes smaller than a cell may overlap with none, and their shape decides.
+MISFIT = 0.01
+NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,23 @@ def crowd_ignore(anchor_xyxy: np.ndarray, boxes, classes):
 
 
 def assign_by_iou(
-    anchors: np.ndarray, grid: tuple[int, int], boxes, classes, level: int, recipe: Recipe, level_best=None
+    anchors: np.ndarray, grid: tuple[int, int], boxes, classes, level: int, recipe: Recipe, own=None
 ) -> Assignment:
     """The report's code: the object with the largest IoU, foreground and background thresholds scaled per
     level.
 
-    anchors: [H * W * A, 4] centre x, y, width, height; grid: (H, W). level_best: bool [B, G, A], True at an
-    object's best-fitting anchor over all levels, which at its centre's cell is foreground whatever its IoU,
-    so that no object is left without one (Faster R-CNN, arXiv 1506.01497, section 3.1.2, has such a rule);
-    not given, objects that no anchor fits are not learned.
+    anchors: [H * W * A, 4] centre x, y, width, height; grid: (H, W). own: what `own_anchors` gives for the
+    level; those anchors are foreground whatever their IoU. Not given, objects that no anchor fits are not
+    learned.
     """
     scale = recipe.level_scale[level]
     boxes = grown(boxes)
     real = ops.cast(classes >= 0, "float32")
     best, matched = largest_iou(anchors, boxes, real)                                     # [B, N]
     positive = ops.cast(best >= recipe.foreground * scale, "float32")
-    if level_best is not None:
-        owner = at_centre(anchors, grid, boxes, ops.logical_and(level_best, classes[..., None] >= 0))
-        matched = ops.where(owner >= 0, owner, matched)
+    if own is not None:
+        owner, first = own
+        matched = ops.where(ops.logical_or(first, (owner >= 0) & (positive == 0)), owner, matched)
         positive = ops.maximum(positive, ops.cast(owner >= 0, "float32"))
     between = ops.cast(best >= recipe.background * scale, "float32") * (1.0 - positive)
     ignore = ops.maximum(between, crowd_ignore(corners(anchors), boxes, classes) * (1.0 - positive))
@@ -129,22 +132,60 @@ def largest(score, count: int):
     return best, matched
 
 
-def at_centre(anchors: np.ndarray, grid: tuple[int, int], boxes, level_best):
-    """int32 [B, N]: the object (the last of several) in the cell of whose centre an anchor is that has the
-    shape `level_best` chose for it; -1 for other anchors."""
-    (height, width), count = grid, len(anchors)
-    stride = 2 * anchors[0, :2]
-    cell = ops.floor((boxes[..., :2] + boxes[..., 2:]) / 2 / stride)                      # [B, G, 2]
-    cell = ops.cast(ops.clip(cell, 0, np.array([width - 1, height - 1], np.float32)), "int32")
-    per_cell = count // (height * width)
-    index = (cell[..., 1] * width + cell[..., 0])[..., None] * per_cell + np.arange(per_cell, dtype="int32")
-    index = ops.where(level_best, index, count)                                           # [B, G, A]
+def own_anchors(anchors: list[np.ndarray], grids, boxes, classes, count: int) -> list:
+    """The `count` anchors over all levels that fit an object best, of those at the cell of its centre and at
+    the two nearest neighbours; Faster R-CNN (arXiv 1506.01497, section 3.1.2) gives each object one.
+
+    anchors and grids: of every level, as `assign_by_iou` takes them. For every level (owner, first): int32
+    [B, N], the object whose anchor it is, -1 where it is nobody's, and bool [B, N], True where it fits that
+    object best of all. Of several objects that want an anchor it is of the one that it fits better among that
+    object's own, then of the last.
+    """
+    boxes, real = grown(boxes), classes >= 0
+    scores, indices, offset = [], [], 0
+    for level, grid in zip(anchors, grids, strict=True):
+        per_cell = len(level) // (grid[0] * grid[1])
+        index, inside = near_centre(grid, 2 * level[0, :2], per_cell, boxes)              # [B, G, A, 3]
+        overlap = iou(ops.take(corners(level), index, axis=0), boxes[:, :, None, None])
+        score = overlap - MISFIT * shape_misfit(level[:per_cell, 2:], boxes)[..., None]
+        shape = (-1, boxes.shape[1], per_cell * 3)
+        scores.append(ops.reshape(ops.where(inside & real[..., None, None], score, NEVER), shape))
+        indices.append(ops.reshape(index, shape) + offset)
+        offset += len(level)
+    count = min(count, sum(score.shape[-1] for score in scores))
+    score, which = ops.top_k(ops.concatenate(scores, -1), count)                          # [B, G, count]
+    index = ops.take_along_axis(ops.concatenate(indices, -1), which, axis=-1)
+    index = ops.where(score > NEVER, index, offset)
+    # Of several claims the one that counts is the largest number: rank before object.
+    objects = boxes.shape[1]
+    claim = np.arange(count - 1, -1, -1, dtype="int32") * objects + np.arange(objects, dtype="int32")[:, None]
     batch = ops.shape(index)[0]
-    index = index + ops.arange(batch, dtype="int32")[:, None, None] * (count + 1)
-    objects = ops.zeros_like(index) + np.arange(index.shape[1], dtype="int32")[:, None]
-    owner = ops.segment_max(ops.reshape(objects, (-1,)), ops.reshape(index, (-1,)), batch * (count + 1))
-    owner = ops.reshape(owner, (-1, count + 1))[:, :count]
-    return ops.maximum(owner, -1)  # an empty segment holds the lowest number
+    segment = index + ops.arange(batch, dtype="int32")[:, None, None] * (offset + 1)
+    claims = ops.reshape(ops.zeros_like(segment) + claim, (-1,))
+    claims = ops.segment_max(claims, ops.reshape(segment, (-1,)), batch * (offset + 1))
+    claims = ops.reshape(claims, (-1, offset + 1))[:, :offset]
+    owner = ops.where(claims >= 0, claims % objects, -1)  # an empty segment holds the lowest number
+    first = claims >= (count - 1) * objects
+    ends = np.cumsum([len(level) for level in anchors])[:-1].tolist()
+    return list(zip(ops.split(owner, ends, axis=1), ops.split(first, ends, axis=1), strict=True))
+
+
+def near_centre(grid: tuple[int, int], stride, per_cell: int, boxes):
+    """int32 [B, G, A, 3] into the anchors of a level: those at the cell of an object's centre, at its
+    neighbour in x and in y, whichever is nearer; and bool, whether the grid has that cell."""
+    height, width = grid
+    cell = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride                                 # [B, G, 2] in cells
+    x, y = ops.clip(cell[..., 0], 0, width - 1e-3), ops.clip(cell[..., 1], 0, height - 1e-3)
+    column, row = ops.floor(x), ops.floor(y)
+    beside_x = column + ops.where(x - column < 0.5, -1.0, 1.0)
+    beside_y = row + ops.where(y - row < 0.5, -1.0, 1.0)
+    columns = ops.stack([column, beside_x, column], -1)                                   # [B, G, 3]
+    rows = ops.stack([row, row, beside_y], -1)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    flat = ops.clip(rows, 0, height - 1) * width + ops.clip(columns, 0, width - 1)
+    flat = ops.cast(flat, "int32") * per_cell
+    index = flat[:, :, None, :] + np.arange(per_cell, dtype="int32")[:, None]
+    return index, ops.logical_and(inside[:, :, None, :], np.ones((per_cell, 1), bool))
 
 
 def assign_by_shape(
@@ -156,25 +197,12 @@ def assign_by_shape(
     level_best: bool [B, G, A], True at an object's best-fitting anchor over all levels: it is foreground even
     beyond the ratio, so that no object is left without an anchor.
     """
-    height, width = grid
-    per_cell = len(anchors) // (height * width)
-    stride = 2 * anchors[0, :2]
+    per_cell = len(anchors) // (grid[0] * grid[1])
     boxes = grown(boxes)
-    real = classes >= 0
     fits = ops.logical_or(shape_misfit(anchors[:per_cell, 2:], boxes) < recipe.shape_ratio, level_best)
-    fits = ops.logical_and(fits, real[..., None])                                         # [B, G, A]
-    cell = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride                                 # [B, G, 2] in cells
-    x, y = ops.clip(cell[..., 0], 0, width - 1e-3), ops.clip(cell[..., 1], 0, height - 1e-3)
-    column, row = ops.floor(x), ops.floor(y)
-    beside_x = column + ops.where(x - column < 0.5, -1.0, 1.0)
-    beside_y = row + ops.where(y - row < 0.5, -1.0, 1.0)
-    columns = ops.stack([column, beside_x, column], -1)                                   # [B, G, 3]
-    rows = ops.stack([row, row, beside_y], -1)
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    flat = ops.clip(rows, 0, height - 1) * width + ops.clip(columns, 0, width - 1)
-    flat = ops.cast(flat, "int32") * per_cell
-    index = flat[:, :, None, :] + np.arange(per_cell, dtype="int32")[:, None]             # [B, G, A, 3]
-    positive = ops.cast(ops.logical_and(fits[..., None], inside[:, :, None, :]), "float32")
+    fits = ops.logical_and(fits, (classes >= 0)[..., None])                               # [B, G, A]
+    index, inside = near_centre(grid, 2 * anchors[0, :2], per_cell, boxes)                # [B, G, A, 3]
+    positive = ops.cast(ops.logical_and(fits[..., None], inside), "float32")
     count = boxes.shape[1] * per_cell * 3
     objects = np.arange(boxes.shape[1], dtype="int32").repeat(per_cell * 3)
     matched = ops.zeros_like(ops.reshape(index, (-1, count))) + objects

@@ -21,7 +21,7 @@ from yoloseg.training.losses import (
 )
 from yoloseg.training.recipes import Recipe
 from yoloseg.training.rois import sample_rois
-from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor
+from yoloseg.training.targets import assign_by_iou, assign_by_shape, best_anchor, own_anchors
 
 PROPOSAL_CANDIDATES = 64  # per level, in training
 
@@ -91,16 +91,20 @@ class Trainer(keras.Model):
         """{"<loss>_<level>": (float32 scalar, 1.0 or 0.0 for whether it had targets)} before balancing."""
         outputs, recipe, model = y_pred["outputs"], self.recipe, self.yoloseg
         boxes, classes = x["boxes"], ops.cast(x["classes"], "int32")
-        best = best_anchor(self.anchor_sides(), boxes)
-        assignments, anchors = {}, {}
-        for i, level in enumerate(LEVELS):
-            anchors[level] = model.level_anchors(level, outputs)
-            grid = outputs[level]["boxes"].shape[1:3]
-            if recipe.assignment == "shape":
-                assignments[level] = assign_by_shape(anchors[level], grid, boxes, classes, best[i], recipe)
-            else:
-                own = best[i] if recipe.each_object else None
-                assignments[level] = assign_by_iou(anchors[level], grid, boxes, classes, i, recipe, own)
+        anchors = {level: model.level_anchors(level, outputs) for level in LEVELS}
+        grids = [outputs[level]["boxes"].shape[1:3] for level in LEVELS]
+        assignments = {}
+        if recipe.assignment == "shape":
+            best = best_anchor(self.anchor_sides(), boxes)
+            for level, grid, fits in zip(LEVELS, grids, best, strict=True):
+                assignments[level] = assign_by_shape(anchors[level], grid, boxes, classes, fits, recipe)
+        else:
+            own = [None] * len(LEVELS)
+            if recipe.anchors_per_object:
+                own = own_anchors(list(anchors.values()), grids, boxes, classes, recipe.anchors_per_object)
+            for i, level in enumerate(LEVELS):
+                grid = grids[i]
+                assignments[level] = assign_by_iou(anchors[level], grid, boxes, classes, i, recipe, own[i])
         foreground = sum(ops.sum(assignment.positive) for assignment in assignments.values())
         foreground = ops.maximum(foreground, 1.0)
         one, zero = ops.ones(()), ops.zeros(())
