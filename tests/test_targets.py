@@ -210,21 +210,31 @@ def test_an_anchor_that_several_objects_want_is_of_the_one_that_ranks_it_higher(
 
 
 @settings(max_examples=40, deadline=None)
-@given(ground_truth())
-def test_by_iou_objects_learn_at_their_own_anchors(truth):
+@given(ground_truth(), st.sampled_from(["centroid", "foreground"]))
+def test_by_iou_objects_learn_at_their_own_anchors(truth, classes_at):
     """Beside what the bands give; an anchor that is foreground for another object is an object's own only as
     its first choice."""
     boxes, classes = truth
-    anchors = anchors_of_levels()
+    anchors, recipe = anchors_of_levels(), replace(DEFAULT, classes_at=classes_at)
     for level, own in enumerate(own_anchors(anchors, GRIDS, boxes, classes, 4)):
-        plain = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, DEFAULT))
-        got = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, DEFAULT, own))
+        plain = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, recipe))
+        got = numpy_of(assign_by_iou(anchors[level], GRIDS[level], boxes, classes, level, recipe, own))
         owner, first = (ops.convert_to_numpy(values)[0] for values in own)
         for n in range(len(anchors[level])):
             mine = first[n] or (owner[n] >= 0 and not plain["positive"][n])
             assert got["matched"][n] == (owner[n] if mine else plain["matched"][n])
-            assert got["positive"][n] == got["class_positive"][n] == max(plain["positive"][n], owner[n] >= 0)
+            assert got["positive"][n] == max(plain["positive"][n], owner[n] >= 0)
             assert got["ignore"][n] == (plain["ignore"][n] and owner[n] < 0)
+            if classes_at == "centroid":
+                assert got["class_positive"][n] == plain["class_positive"][n]
+            else:
+                assert got["class_positive"][n] == got["positive"][n]
+
+
+def test_of_two_objects_with_one_box_the_last_owns_the_anchors():
+    boxes = np.array([[[9, 9, 12, 12], [9, 9, 12, 12]]], np.float32)
+    owner, first = owned(boxes, np.array([[0, 1]], np.int32), 4)
+    assert sorted(owner.tolist())[-5:] == [-1, 1, 1, 1, 1] and first.sum() == 1
 
 
 def test_objects_smaller_than_a_cell_own_anchors_of_their_shape():
@@ -366,12 +376,17 @@ def test_pictures_of_a_batch_do_not_mix():
         assign_by_iou(ANCHORS, GRID, boxes, classes, 0, PAPER),
         assign_by_shape(anchors, GRID, boxes, classes, best, DEFAULT),
     ]
+    own = own_anchors(anchors_of_levels(), GRIDS, boxes, classes, 4)
     for i in range(3):
         one, label = boxes[i : i + 1], classes[i : i + 1]
         alone = [
             assign_by_iou(ANCHORS, GRID, one, label, 0, PAPER),
             assign_by_shape(anchors, GRID, one, label, best_anchor(LEVELS, one)[0], DEFAULT),
         ]
+        found = own_anchors(anchors_of_levels(), GRIDS, one, label, 4)
+        for together, single in zip(sum(own, ()), sum(found, ()), strict=True):
+            single = ops.convert_to_numpy(single)[0]
+            np.testing.assert_array_equal(ops.convert_to_numpy(together)[i], single)
         for together, single in zip(whole, alone, strict=True):
             for name in ("matched", "positive", "class_positive", "ignore"):
                 np.testing.assert_array_equal(

@@ -202,6 +202,11 @@ def test_resume_gives_what_the_unbroken_run_gave(unbroken, broken, data, capsys)
     assert "holds a run already" in capsys.readouterr().err
     assert train_two_sizes(again, mixing=0.5, rois=5) == 2
     assert "had another rois, mixing" in capsys.readouterr().err
+    started = (broken / "config.yaml").read_text()
+    (broken / "config.yaml").write_text(started.replace("anchors_per_object: 4", "each_object: true"))
+    assert train_two_sizes(again) == 2
+    assert "recipes had other fields (anchors_per_object, each_object)" in capsys.readouterr().err
+    (broken / "config.yaml").write_text(started)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.backend, "backend", lambda: "other")
         assert train_two_sizes(again) == 2

@@ -5,9 +5,10 @@
 `base` is recipe `default` with all pictures at one size and flips alone. Six epochs at 256 x 256, a few
 minutes an arm and seed on two cores; arms of augmentation and multi-scale need longer trainings
 (--epochs 24) to show what they are worth.
-Appends a line to OUT/ablations.csv after each run (runs that are there are skipped, so the script may be
-stopped and started again) and prints the table. With --one-class all classes count as one, `object`: what
-boxes and masks are worth shows also where classes are too many for so few pictures.
+Appends a line to OUT/ablations.csv after each run and prints the table. Runs that are there are skipped, so
+the script may be stopped and started again; another version of the code needs an --out of its own. With
+--one-class all classes count as one, `object`: what boxes and masks are worth shows also where classes are
+too many for so few pictures.
 What was measured is in train/ablations.md.
 """
 

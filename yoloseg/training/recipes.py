@@ -13,11 +13,11 @@ class Recipe:
     """Choices of targets, losses and optimiser.
 
     assignment: "iou", an anchor belongs to the object with the largest IoU if it is >= foreground x
-        level_scale, is background below background x level_scale and is ignored in between, but
-        `anchors_per_object` best-fitting ones at its centre belong to every object whatever their IoU; or
-        "shape", an object belongs to every anchor whose sides are within a factor of `shape_ratio`, at the
-        cell of its centre and the two nearest neighbours, on every level (several anchors for one object:
-        YOLOv4, section 3.4).
+        level_scale, is background below background x level_scale and is ignored in between, but for the
+        `anchors_per_object` that fit an object best, which are its own where no other object wants them
+        (`targets.own_anchors`); or "shape", an object belongs to every anchor whose sides are within a factor
+        of `shape_ratio`, at the cell of its centre and the two nearest neighbours, on every level (several
+        anchors for one object: YOLOv4, section 3.4).
     box_loss: "smooth_l1" on the encoded deviations, or "ciou" on the decoded boxes.
     objectness_target: "one", or "iou" of the predicted box with its object.
     focus: power of |target - probability| that weights the objectness loss of an anchor (quality focal loss,

@@ -107,7 +107,13 @@ def read_config(config: TrainConfig, recipe: Recipe, folder: Path) -> dict:
             f"{folder} was started on {backend}, this is {keras.backend.backend()}; resume it with "
             f"KERAS_BACKEND={backend}"
         )
-    changed = [name for name, value in plain(recipe).items() if was.get(name) != value]
+    other = sorted(set(was) ^ set(plain(recipe)))
+    if other:
+        raise UsageError(
+            f"{path} was written by another yoloseg, whose recipes had other fields ({', '.join(other)}); "
+            "resume the run with the one that started it, or train anew"
+        )
+    changed = [name for name, value in plain(recipe).items() if was[name] != value]
     if changed:
         raise UsageError(
             f"{folder} was started when recipe {recipe.name} had another {', '.join(changed)}; put that back "

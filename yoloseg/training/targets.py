@@ -20,8 +20,7 @@ from yoloseg.training.recipes import Recipe
 MIN_SIDE = 1.0
 # Objects whose scores with all anchors are held at a time: a crowd of 500 would need gigabytes.
 PAIRED = 16
-# What an anchor loses of its IoU with an object for each factor between their sides when an object's own
-# anchors are chosen: boxes smaller than a cell may overlap with none, and their shape decides.
+# Boxes smaller than a cell may overlap with no anchor: then their shape decides which are their own.
 MISFIT = 0.01
 NEVER = -1e9
 
@@ -134,12 +133,13 @@ def largest(score, count: int):
 
 def own_anchors(anchors: list[np.ndarray], grids, boxes, classes, count: int) -> list:
     """The `count` anchors over all levels that fit an object best, of those at the cell of its centre and at
-    the two nearest neighbours; Faster R-CNN (arXiv 1506.01497, section 3.1.2) gives each object one.
+    the two nearest neighbours: those of largest IoU less MISFIT times the largest factor between the sides.
+    Faster R-CNN (arXiv 1506.01497, section 3.1.2) gives each object one, by IoU alone.
 
     anchors and grids: of every level, as `assign_by_iou` takes them. For every level (owner, first): int32
     [B, N], the object whose anchor it is, -1 where it is nobody's, and bool [B, N], True where it fits that
-    object best of all. Of several objects that want an anchor it is of the one that it fits better among that
-    object's own, then of the last.
+    object best of all. Of several objects that want an anchor it is of the one that ranks it higher among its
+    own, then of the last; the others get none in its place.
     """
     boxes, real = grown(boxes), classes >= 0
     scores, indices, offset = [], [], 0
