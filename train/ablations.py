@@ -95,6 +95,12 @@ ARMS = {
             hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
         ),
     },
+    "one anchor for each object, colour, scale and translate": {
+        "anchors_per_object": 1,
+        "augmentation": Augmentation(
+            hue=0.015, saturation=0.5, value=0.3, scale=(0.75, 1.33), translate=0.1
+        ),
+    },
     "several anchors by aspect, colour, scale and translate": {
         "assignment": "shape",
         "augmentation": Augmentation(
