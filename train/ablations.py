@@ -61,7 +61,6 @@ ARMS = {
     "several anchors by aspect": {"assignment": "shape"},
     "assignment by IoU": {"assignment": "iou", "anchors_per_object": 0},
     "one anchor for each object": {"anchors_per_object": 1},
-    "nine anchors for each object": {"anchors_per_object": 9},
     "several anchors by aspect, within a factor of 4": {"assignment": "shape", "shape_ratio": 4.0},
     "6 anchors a level": {"anchors_per_level": 6},
     "no logit adjustment": {"logit_adjustment": 0.0},

@@ -106,9 +106,8 @@ def track_review(tracks: Tracks) -> Review:
 
 def save_track_plot(parts: dict[str, Sequence[dict]], names: dict[int, str], path: str | Path) -> None:
     """When each track of one clip is seen (PNG). parts: title -> entries with `category_id` and
-    `segmentations`; names: of the categories by id, as
-    matplotlib writes them, each of a colour of its own. The MOST_TRACKS that are
-    seen longest are drawn."""
+    `segmentations`; names: of the categories by id, as matplotlib writes them, each of a colour of its own.
+    The MOST_TRACKS that are seen longest are drawn."""
     canvas = Figure(figsize=(8, 1.2), layout="constrained")
     axes = canvas.subplots(1, len(parts), squeeze=False, sharex=True)[0]
     rows, used = 1, sorted({entry["category_id"] for entries in parts.values() for entry in entries})
